@@ -1,0 +1,60 @@
+"""Roofline performance analysis of neural networks: how fast, what holds each layer back, and how far the limit is.
+
+    import roofline
+    report = roofline.analyze("efficientnet_b3", "t4", batch=8, precision="fp16")
+    report.latency, report.bound, report.by_layer()
+
+Names are resolved when first used, so that `import roofline` stays instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roofline.api import analyze, analyze_many, trace
+    from roofline.costmodel import hardware
+    from roofline.costmodel.analyze import Analysis
+    from roofline.costmodel.hardware import Hardware, load_hardware
+    from roofline.errors import ModelError, ProfileError, RooflineError, UnknownNameError, UnsupportedError
+    from roofline.graph import Graph
+    from roofline.report.report import Report
+    from roofline.tracing.models import InputSpec
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "analyze": "roofline.api", "analyze_many": "roofline.api", "trace": "roofline.api", "load_hardware": "roofline.costmodel.hardware",
+    "Hardware": "roofline.costmodel.hardware", "Analysis": "roofline.costmodel.analyze", "Graph": "roofline.graph", "Report": "roofline.report.report",
+    "InputSpec": "roofline.tracing.models", "RooflineError": "roofline.errors", "ModelError": "roofline.errors", "ProfileError": "roofline.errors",
+    "UnknownNameError": "roofline.errors", "UnsupportedError": "roofline.errors",
+}  # fmt: skip
+
+__all__ = [
+    "Analysis",
+    "Graph",
+    "Hardware",
+    "InputSpec",
+    "ModelError",
+    "ProfileError",
+    "Report",
+    "RooflineError",
+    "UnknownNameError",
+    "UnsupportedError",
+    "analyze",
+    "analyze_many",
+    "hardware",
+    "load_hardware",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "hardware":
+        return import_module("roofline.costmodel.hardware")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'roofline' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

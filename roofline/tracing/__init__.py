@@ -1,0 +1,1 @@
+"""Turn models into graphs."""

@@ -1,0 +1,298 @@
+"""Turn the name of a network into a module on the meta device and the shapes it takes.
+
+`efficientnet_b3` (timm, then torchvision), `timm:NAME`, `torchvision:NAME`, `path/net.py:build` and
+`package.module:callable` (both run that code), and `program.pt2` (a saved `torch.export` program).
+"""
+
+import difflib
+import fnmatch
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roofline.errors import ModelError, RooflineError, UnknownNameError
+
+if TYPE_CHECKING:
+    import torch
+
+ZOOS = ("timm", "torchvision")
+
+IMAGE_SIZES = range(32, 8193)
+"""Image sizes that a network of timm or torchvision is built for: they halve an image five times."""
+
+INPUT_DTYPES = ("fp32", "fp16", "bf16", "fp64", "int64", "int32", "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """Shape (batch first) and data type of one input of a network."""
+
+    shape: tuple[int, ...]
+    dtype: str = "fp32"
+
+    @classmethod
+    def parse(cls, text: str) -> "InputSpec":
+        """Read `1,3,224,224` or `1,128:int64`; raise RooflineError for anything else."""
+        sizes, _, dtype = text.partition(":")
+        try:
+            shape = tuple(int(n) for n in sizes.split(","))
+        except ValueError:
+            shape = ()
+        if not shape or any(n < 1 for n in shape) or any(n > 2**31 for n in shape):
+            raise RooflineError(f"bad input {text!r}; write positive sizes with the batch first, such as 1,3,224,224 or 1,128:int64")
+        if (dtype or "fp32") not in INPUT_DTYPES:
+            raise RooflineError(f"bad input {text!r}: unknown data type {dtype!r}; use one of {', '.join(INPUT_DTYPES)}")
+        return cls(shape, dtype or "fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything that decides which network is built and what it is fed: the key of a traced graph.
+
+    *inputs* overrides *image_size* and *in_chans*; an *image_size* of None means the network's own.
+    """
+
+    name: str
+    image_size: int | None = None
+    in_chans: int | None = None
+    inputs: tuple[InputSpec, ...] = ()
+
+    @property
+    def runs_user_code(self) -> bool:
+        """Tell whether building this network runs a file or module named by the user."""
+        source, separator, _ = self.name.rpartition(":")
+        return bool(separator) and source not in ZOOS
+
+    @property
+    def file(self) -> Path | None:
+        """The exported program this spec names, if it is one."""
+        return Path(self.name) if self.name.endswith(".pt2") else None
+
+    def check(self) -> None:
+        """Raise RooflineError for sizes no network takes."""
+        if not self.name:
+            raise RooflineError("the model has no name; give one such as efficientnet_b3 (`roofline models` lists them)")
+        zoo = not self.runs_user_code and self.file is None
+        if self.image_size is not None and (self.image_size < 1 or (zoo and self.image_size not in IMAGE_SIZES)):
+            low, high = IMAGE_SIZES.start, IMAGE_SIZES.stop - 1
+            raise RooflineError(f"bad image size {self.image_size}: {self.name} takes square images of {low} to {high} pixels a side")
+        if self.in_chans is not None and not 1 <= self.in_chans <= 65536:
+            raise RooflineError(f"bad number of input channels {self.in_chans}; use 1 to 65536")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltModel:
+    """A module on the meta device with its example inputs; *trusted* networks need no second trace to check the batch."""
+
+    module: "torch.nn.Module"
+    inputs: "tuple[torch.Tensor, ...]"
+    trusted: bool
+
+
+def build(spec: ModelSpec) -> BuiltModel:
+    """Build the network that *spec* names on the meta device; raise UnknownNameError or ModelError."""
+    spec.check()
+    if spec.file is not None:
+        from roofline.tracing.exported import load_exported
+
+        return load_exported(spec)
+    if spec.runs_user_code:
+        return _build_user(spec)
+    zoo, name = _resolve(spec.name)
+    with _named_failure(spec.name):
+        return _build_timm(spec, name) if zoo == "timm" else _build_torchvision(spec, name)
+
+
+def names(pattern: str = "*") -> tuple[str, ...]:
+    """List the networks whose name matches the shell *pattern*: timm's by bare name, torchvision's as `torchvision:NAME`."""
+    known = [*_timm_names(), *(f"torchvision:{name}" for name in _torchvision_names())]
+    pattern = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
+    return tuple(name for name in known if fnmatch.fnmatchcase(name, pattern))
+
+
+def make_inputs(specs: Sequence[InputSpec]) -> "tuple[torch.Tensor, ...]":
+    """Make an empty meta tensor for each spec."""
+    import torch
+
+    from roofline.tracing.trace import DTYPE_NAMES
+
+    dtypes = {name: dtype for dtype, name in reversed(DTYPE_NAMES.items())}
+    return tuple(torch.empty(s.shape, dtype=dtypes[s.dtype], device="meta") for s in specs)
+
+
+def _timm_names() -> list[str]:
+    import timm
+
+    return list(timm.list_models())
+
+
+def _torchvision_names() -> list[str]:
+    import torchvision.models
+
+    return list(torchvision.models.list_models())
+
+
+def _resolve(name: str) -> tuple[str, str]:
+    """Find which zoo holds *name*: timm first, unless a prefix says otherwise."""
+    zoo, _, bare = name.rpartition(":")
+    if zoo in ("", "timm") and bare.partition(".")[0] in _timm_names():
+        return "timm", bare
+    if zoo in ("", "torchvision") and bare in _torchvision_names():
+        return "torchvision", bare
+    known = {"timm": _timm_names, "torchvision": _torchvision_names}
+    candidates = [n for z, lister in known.items() if zoo in ("", z) for n in lister()]
+    close = difflib.get_close_matches(bare, dict.fromkeys(candidates), n=3)
+    hint = f"; did you mean {', '.join(close)}?" if close else "; "
+    raise UnknownNameError(f"unknown model {name!r}{hint} `roofline models PATTERN` lists the known ones; your own: net.py:build".replace(";  `", "; `"))
+
+
+def _on_meta(make: "Callable[[], torch.nn.Module]") -> "torch.nn.Module":
+    """Call *make* with every tensor on the meta device; where its code needs numbers, with only the parameters there."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return make()
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error):
+            raise
+    with _parameters_on_meta():
+        return make()
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Move each parameter to the meta device as it is registered, so that no more than one is allocated at a time."""
+    import torch
+
+    register = torch.nn.Module.register_parameter
+
+    def register_on_meta(module: "torch.nn.Module", name: str, parameter: "torch.nn.Parameter | None") -> None:
+        if parameter is not None and parameter.device.type != "meta":
+            parameter = torch.nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
+        register(module, name, parameter)
+
+    torch.nn.Module.register_parameter = register_on_meta
+    try:
+        yield
+    finally:
+        torch.nn.Module.register_parameter = register
+
+
+@contextmanager
+def _named_failure(name: str) -> Iterator[None]:
+    try:
+        yield
+    except RooflineError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        raise ModelError(f"cannot build {name}: {type(error).__name__}: {lines[0][:200]}") from error
+
+
+def _build_timm(spec: ModelSpec, name: str) -> BuiltModel:
+    import timm
+
+    options = {} if spec.in_chans is None else {"in_chans": spec.in_chans}
+    module = _on_meta(lambda: timm.create_model(name, pretrained=False, **options))
+    channels, own_size, _ = module.pretrained_cfg.get("input_size", (3, 224, 224))
+    size = spec.image_size or own_size
+    if size != own_size:
+        module = _at_image_size(name, size, options) or module
+    channels = spec.in_chans or channels
+    return _ready(module, spec.inputs or (InputSpec((1, channels, size, size)),))
+
+
+def _at_image_size(name: str, size: int, options: dict[str, Any]) -> "torch.nn.Module | None":
+    """Build a network whose weights depend on the image size (transformers); None where the size is no argument of it."""
+    import timm
+
+    try:
+        return _on_meta(lambda: timm.create_model(name, pretrained=False, img_size=size, **options))
+    except TypeError:
+        return None
+
+
+def _build_torchvision(spec: ModelSpec, name: str) -> BuiltModel:
+    import torchvision.models
+
+    builder = torchvision.models.get_model_builder(name)
+    if spec.in_chans not in (None, 3):
+        raise ModelError(f"torchvision:{name} takes 3 input channels; drop --in-chans, or use a timm model, which can be built for others")
+    classifier = name in torchvision.models.list_models(module=torchvision.models)
+    if not classifier and not spec.inputs:
+        raise ModelError(f"torchvision:{name} is no image classifier; say what it takes, such as --input 1,3,520,520")
+    options: dict[str, Any] = {"image_size": spec.image_size} if spec.image_size and name.startswith("vit_") else {}
+    if not classifier and "weights_backbone" in inspect.signature(builder).parameters:
+        options["weights_backbone"] = None
+    module = _on_meta(lambda: builder(weights=None, **options))
+    size = spec.image_size or getattr(module, "image_size", None) or _published_crop(name)
+    return _ready(module, spec.inputs or (InputSpec((1, 3, size, size)),))
+
+
+def _published_crop(name: str) -> int:
+    """Image size that the first published weights of a torchvision classifier were trained for."""
+    import torchvision.models
+
+    weights = next(iter(torchvision.models.get_model_weights(name)), None)
+    transforms = getattr(weights, "transforms", None)
+    return getattr(transforms, "keywords", {}).get("crop_size", 224)
+
+
+def _build_user(spec: ModelSpec) -> BuiltModel:
+    """Run the user's file or module, call the named function, and take the module it returns."""
+    import torch
+
+    source, _, attribute = spec.name.rpartition(":")
+    is_file = source.endswith(".py")
+    try:
+        namespace = _load_file(Path(source)) if is_file else importlib.import_module(source)
+        make = getattr(namespace, attribute, None)
+        if make is None:
+            public = [n for n in vars(namespace) if not n.startswith("_")]
+            raise UnknownNameError(f"{source} has no {attribute!r}; it defines {', '.join(public[:10]) or 'nothing'}")
+        if isinstance(make, torch.nn.Module):
+            module = make
+        else:
+            module = _on_meta(make)
+    except RooflineError:
+        raise
+    except ModuleNotFoundError as error:
+        if is_file or (error.name and not source.startswith(error.name)):
+            raise ModelError(f"{spec.name} failed: {error}") from error
+        raise UnknownNameError(f"unknown model {spec.name!r}: no module named {error.name!r}; for a file write path/to/net.py:{attribute}") from error
+    except Exception as error:
+        raise ModelError(f"{spec.name} failed: {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(f"{spec.name} returned {type(module).__name__}, not a torch.nn.Module; return the network itself")
+    size, channels = spec.image_size or 224, spec.in_chans or 3
+    inputs = make_inputs(spec.inputs or (InputSpec((1, channels, size, size)),))
+    from roofline.tracing.trace import meta_copy
+
+    return BuiltModel(meta_copy(module), inputs, trusted=False)
+
+
+def _load_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UnknownNameError(f"unknown model file {str(path)!r}: no such file")
+    loader = importlib.util.spec_from_file_location(path.stem, path)
+    if loader is None or loader.loader is None:
+        raise ModelError(f"cannot read {path} as Python")
+    module = importlib.util.module_from_spec(loader)
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        loader.loader.exec_module(module)
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+def _ready(module: "torch.nn.Module", inputs: Sequence[InputSpec]) -> BuiltModel:
+    return BuiltModel(module.to("meta").eval(), make_inputs(inputs), trusted=True)

@@ -1,0 +1,365 @@
+"""Turn a module and its example inputs into a Graph, by recording every operator it calls on the meta device.
+
+The recorder is a dispatch mode: it sees each aten call with its arguments, whatever Python wrote it. Under
+`inference_mode` composite operators arrive whole (`conv2d`, `scaled_dot_product_attention`), as eager PyTorch runs them.
+No weight is allocated: shapes and types flow, numbers do not.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from roofline.errors import ModelError
+from roofline.graph import Graph, Kind, Op, Tensor, powers_of, singletons
+
+BATCH_PROBE = 7919
+"""Batch size at which a network is traced: a prime larger than any factor of its other sizes, so every size that it
+divides is proportional to the batch, and the graph can be rewritten exactly for any batch."""
+
+_SECOND_PROBE = 3
+
+DTYPE_NAMES = {
+    torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16",
+    torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8", torch.int64: "int64", torch.int32: "int32",
+    torch.int16: "int16", torch.int8: "int8", torch.uint8: "int8", torch.bool: "bool",
+    torch.complex64: "complex64", torch.complex128: "complex128",
+}  # fmt: skip
+
+WHOLE = frozenset({
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "matmul", "lstm", "gru", "rnn_tanh", "rnn_relu",
+    "scaled_dot_product_attention", "batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm", "softmax", "log_softmax",
+    "avg_pool1d", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "pad", "to", "type_as", "contiguous", "dropout", "feature_dropout", "alpha_dropout", "prelu", "square", "one_hot", "tile", "cosine_similarity",
+    "reshape", "flatten", "reshape_as", "view_as", "expand_as", "unflatten", "chunk", "split", "swapaxes", "swapdims", "movedim", "moveaxis", "narrow",
+    "meshgrid", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_linear1d", "upsample_nearest1d", "repeat_interleave",
+    "stack", "where", "var", "std", "log_sigmoid", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "floor_divide", "true_divide", "concat",
+})  # fmt: skip
+"""Composite operators that are kept as one op; every other composite is recorded as the operators it is made of."""
+
+_UNRECORDED = frozenset({"device", "layout", "pin_memory", "generator"})
+_NEEDS_VALUES = frozenset({"_local_scalar_dense", "item", "nonzero", "masked_select", "unique_consecutive", "_unique2", "equal"})
+
+
+def record(module: torch.nn.Module, inputs: Sequence[torch.Tensor], *, name: str = "", verify: bool = True) -> Graph:
+    """Record one inference of *module* on meta tensors shaped like *inputs* and return it at the batch size of *inputs*.
+
+    The first dimension shared by all inputs is the batch. The network runs at a prime batch size, so that the graph
+    holds for every batch; with *verify* it runs a second time at another one, and where the two disagree (code that
+    depends on the batch size) the graph is fixed at the shapes given. Raises ModelError when the network cannot run.
+    """
+    batch = _common_batch(inputs)
+    if batch is not None:
+        try:
+            graph = _probe(module, inputs, name)
+            other = _run(module, _at_batch(inputs, _SECOND_PROBE), name) if verify else None
+            if other is not None and not _same(graph, other):  # perhaps the first run only filled the network's own caches
+                graph = _probe(module, inputs, name)
+            if other is None or _same(graph, other):
+                return graph.with_batch(batch)
+        except ModelError:
+            pass  # a network that runs at its own batch size only is traced there, below
+    return replace(_run(module, inputs, name), batch=None)
+
+
+def meta_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """Copy *module* in evaluation mode with every parameter and buffer on the meta device; the original is untouched."""
+    tensors = [*module.parameters(), *module.buffers()]
+    memo: dict[int, Any] = {id(t): _meta_like(t) for t in tensors}
+    try:
+        return copy.deepcopy(module, memo).eval()
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise ModelError(f"cannot copy {type(module).__name__} ({_first_line(error)}); remove unpicklable attributes") from error
+
+
+def _meta_like(tensor: torch.Tensor) -> torch.Tensor:
+    meta = torch.empty_like(tensor, device="meta")
+    return torch.nn.Parameter(meta, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else meta
+
+
+def _common_batch(inputs: Sequence[torch.Tensor]) -> int | None:
+    sizes = {t.shape[0] for t in inputs if t.ndim}
+    return sizes.pop() if len(sizes) == 1 and all(t.ndim for t in inputs) else None
+
+
+def _at_batch(inputs: Sequence[torch.Tensor], batch: int) -> list[torch.Tensor]:
+    return [torch.empty((batch, *t.shape[1:]), dtype=t.dtype, device="meta") for t in inputs]
+
+
+def _probe(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> Graph:
+    return _mark_batch(replace(_run(module, _at_batch(inputs, BATCH_PROBE), name), batch=BATCH_PROBE))
+
+
+def _mark_batch(graph: Graph) -> Graph:
+    """Note on every size that the probe batch divides which power of the batch it is proportional to."""
+    tensors = tuple(
+        t if t.kind in ("weight", "buffer") else replace(t, batch_powers=powers_of(t.shape, BATCH_PROBE) or ()) for t in graph.tensors
+    )
+    ops = tuple(replace(op, batch_attrs=_batch_attrs(op)) for op in graph.ops)
+    return replace(graph, tensors=tensors, ops=ops)
+
+
+def _batch_attrs(op: Op) -> dict[str, Any]:
+    powers = {key: powers_of(value, BATCH_PROBE) for key, value in op.attrs.items()}
+    return {key: power for key, power in powers.items() if power is not None}
+
+
+def _same(graph: Graph, other: Graph) -> bool:
+    """Tell whether rewriting *graph* for the batch of *other* gives the same tensors and ops."""
+    rewritten = graph.with_batch(_SECOND_PROBE)
+    plain = replace(
+        rewritten,
+        tensors=tuple(replace(t, batch_powers=()) for t in rewritten.tensors),
+        ops=tuple(replace(op, batch_attrs={}) for op in rewritten.ops),
+        batch=other.batch,
+    )
+    return plain == other
+
+
+def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> Graph:
+    tape = _Tape()
+    for path, parameter in module.named_parameters():
+        tape.add(parameter, "weight", path)
+    for path, buffer in module.named_buffers():
+        tape.add(buffer, "buffer", path)
+    inputs = [t if t.device.type == "meta" else torch.empty_like(t, device="meta") for t in inputs]
+    for i, tensor in enumerate(inputs):
+        tape.add(tensor, "input", f"input{i}")
+    interpret = getattr(module, "roofline_run", None)  # an exported program brings its own interpreter
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(_decomposed_attention())
+        modules = {path: type(m).__name__ for path, m in module.named_modules()} if interpret is None else module.modules_by_path
+        stack.enter_context(_module_paths(module, tape))
+        stack.enter_context(_Recorder(tape))
+        try:
+            result = module(*inputs) if interpret is None else interpret(tape, inputs)
+        except ModelError:
+            raise
+        except Exception as error:
+            shapes = ", ".join("x".join(map(str, t.shape[1:])) for t in inputs)
+            raise ModelError(f"{name or type(module).__name__} failed on an input of {shapes} per item: {_first_line(error)}") from error
+    return tape.graph(result, name, modules)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+@contextmanager
+def _decomposed_attention() -> Iterator[None]:
+    """Switch off the fused encoder path, so that attention layers show their linear layers and their attention op."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _module_paths(module: torch.nn.Module, tape: "_Tape") -> Iterator[None]:
+    """Keep *tape.path* at the path of the innermost module that is running."""
+    paths = {id(m): path for path, m in module.named_modules()}
+    stack: list[str] = []
+
+    def enter(current: torch.nn.Module, args: Any) -> None:
+        stack.append(tape.path)
+        tape.path = paths.get(id(current), tape.path)
+
+    def leave(current: torch.nn.Module, args: Any, output: Any) -> None:
+        tape.path = stack.pop()
+
+    before = torch.nn.modules.module.register_module_forward_pre_hook(enter)
+    after = torch.nn.modules.module.register_module_forward_hook(leave, always_call=True)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+
+
+class _Recorder(TorchDispatchMode):
+    """Run each operator on meta tensors and write it on the tape."""
+
+    def __init__(self, tape: "_Tape") -> None:
+        super().__init__()
+        self.tape = tape
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        signature = _signature(func)
+        if signature.packet in _NEEDS_VALUES:
+            raise ModelError(f"its code reads the values of a tensor (aten.{signature.packet}), and a trace has shapes only")
+        kwargs = dict(kwargs or {})
+        if signature.factory:
+            kwargs["device"] = "meta"
+        args = tuple(map(self.tape.on_meta, args))
+        kwargs = {key: self.tape.on_meta(value) for key, value in kwargs.items()}
+        if signature.composite:
+            with self:
+                return func.decompose(*args, **kwargs)
+        result = self.tape.run(func, args, kwargs)
+        self.tape.write(signature, args, kwargs, result)
+        return result
+
+
+_Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
+"""Shape, strides and type of a tensor: all that an operator on the meta device reads or makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """What the recorder needs of an operator's schema."""
+
+    packet: str
+    names: tuple[str, ...]
+    defaults: dict[str, Any]
+    written: frozenset[str]
+    factory: bool
+    composite: bool
+
+
+@lru_cache(maxsize=None)
+def _signature(func: Callable[..., Any]) -> _Signature:
+    schema = func._schema  # type: ignore[attr-defined]
+    names = tuple(a.name for a in schema.arguments)
+    defaults = {a.name: _plain(a.default_value) for a in schema.arguments if a.has_default_value() and a.name not in _UNRECORDED}
+    written = frozenset(a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write)
+    namespace, packet = schema.name.split("::", 1)
+    takes_tensors = any("Tensor" in str(a.type) for a in schema.arguments)
+    packet = packet if namespace == "aten" else f"{namespace}.{packet}"
+    composite = packet not in WHOLE and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    return _Signature(packet, names, defaults, written, "device" in names and not takes_tensors, composite)
+
+
+@dataclass(slots=True)
+class _Tape:
+    """Collect tensors and ops while the network runs; the only mutable object of this module."""
+
+    path: str = ""
+    tensors: list[Tensor] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+    ids: dict[int, int] = field(default_factory=dict)  # id() of a live torch tensor -> its current Tensor id
+    roots: dict[int, int] = field(default_factory=dict)  # storage -> id of the tensor that owns it
+    overwritten: dict[int, int] = field(default_factory=dict)  # root -> id of the last in-place result in it
+    alive: list[Any] = field(default_factory=list)  # keeps tensors and storages alive, as id() is reused after death
+    metas: dict[int, torch.Tensor] = field(default_factory=dict)
+    results: dict[Any, _Layout] = field(default_factory=dict)
+
+    def add(self, tensor: torch.Tensor, kind: Kind, name: str = "") -> int:
+        """Give *tensor* the next id; a tensor in known memory shares its storage."""
+        new = len(self.tensors)
+        storage = tensor.untyped_storage()
+        root = self.roots.setdefault(storage._cdata, new)
+        shape = tuple(int(n) for n in tensor.shape)
+        dtype = DTYPE_NAMES.get(tensor.dtype)
+        if dtype is None:
+            raise ModelError(f"it uses the data type {tensor.dtype}, which has no cost model; use one of {', '.join(sorted(set(DTYPE_NAMES.values())))}")
+        self.tensors.append(Tensor(new, shape, dtype, kind, root, name))
+        self.ids[id(tensor)] = new
+        self.alive += (tensor, storage)
+        return new
+
+    def on_meta(self, value: Any) -> Any:
+        """Replace tensors that hold numbers (constants the code made itself) by their meta twins."""
+        if isinstance(value, torch.Tensor):
+            if value.device.type == "meta":
+                return value
+            if id(value) not in self.metas:
+                self.metas[id(value)] = torch.empty_like(value, device="meta")
+                self.alive.append(value)
+            return self.metas[id(value)]
+        if isinstance(value, (list, tuple)) and any(isinstance(item, torch.Tensor) for item in value):
+            return type(value)(map(self.on_meta, value))
+        return value
+
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call *func*, or repeat what it made of the same layouts and numbers before: its meta kernel may be slow Python."""
+        key = (func, tuple(map(_call_key, args)), tuple((role, _call_key(value)) for role, value in kwargs.items()))
+        known = self.results.get(key)
+        if known is not None:
+            return torch.empty_strided(known[0], known[1], dtype=known[2], device="meta")
+        result = func(*args, **kwargs)
+        if _is_fresh(result, (*args, *kwargs.values())):
+            self.results[key] = (result.shape, result.stride(), result.dtype)
+        return result
+
+    def read(self, tensor: torch.Tensor) -> int:
+        """Return the id of *tensor*, after an alias op if its memory was overwritten through another view."""
+        known = self.ids.get(id(tensor))
+        if known is None:
+            return self.add(tensor, "buffer")
+        last = self.overwritten.get(self.tensors[known].storage, -1)
+        if last <= known:
+            return known
+        renamed = self.add(tensor, "activation")
+        self.ops.append(Op(len(self.ops), "alias", self.path, (known, last), (renamed,), ("self", "written")))
+        return renamed
+
+    def write(self, signature: _Signature, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Append the op that turned *args* into *result*."""
+        inputs: list[int] = []
+        roles: list[str] = []
+        attrs = dict(signature.defaults)
+        mutated: list[torch.Tensor] = []
+        for role, value in [*zip(signature.names, args, strict=False), *kwargs.items()]:
+            tensors = _tensors(value)
+            if tensors:
+                attrs.pop(role, None)
+                inputs += map(self.read, tensors)
+                roles += [role] * len(tensors)
+                mutated += tensors if role in signature.written else []
+            elif role not in _UNRECORDED:
+                attrs[role] = _plain(value)
+        results = _tensors(result)
+        outputs = tuple(self.add(t, "activation") for t in {id(t): t for t in (*mutated, *results)}.values())
+        for output in outputs if mutated else ():
+            self.overwritten[self.tensors[output].storage] = output
+        name = signature.packet.removesuffix("_") if mutated else signature.packet
+        self.ops.append(Op(len(self.ops), name, self.path, tuple(inputs), outputs, tuple(roles), attrs, inplace=bool(mutated)))
+
+    def graph(self, result: Any, name: str, modules: dict[str, str]) -> Graph:
+        """Freeze what was recorded; the tensors found in *result* are the outputs."""
+        outputs = tuple(dict.fromkeys(self.ids[id(t)] for t in _nested_tensors(result) if id(t) in self.ids))
+        ops = tuple(self.ops)
+        return Graph(tuple(self.tensors), ops, singletons(ops), outputs, name=name, modules=modules)
+
+
+def _call_key(value: Any) -> Any:
+    """Tell apart all arguments that a meta kernel can tell apart (an int from a float, too: they promote differently)."""
+    if isinstance(value, torch.Tensor):
+        return value.shape, value.stride(), value.dtype
+    return tuple(map(_call_key, value)) if isinstance(value, (list, tuple)) else (type(value), value)
+
+
+def _is_fresh(result: Any, args: tuple[Any, ...]) -> bool:
+    """Tell whether *result* is one tensor that fills memory of its own: not a view, not an overwritten argument."""
+    if type(result) is not torch.Tensor or result.storage_offset():
+        return False
+    storage = result.untyped_storage()
+    shared = any(t.untyped_storage()._cdata == storage._cdata for value in args for t in _tensors(value))
+    return not shared and storage.nbytes() == result.numel() * result.itemsize
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [item for item in value if isinstance(item, torch.Tensor)] if isinstance(value, (list, tuple)) else []
+
+
+def _nested_tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item) for item in value)
+    return DTYPE_NAMES.get(value, str(value)) if isinstance(value, torch.dtype) else str(value)

@@ -1,0 +1,1 @@
+"""Turn a graph into another graph: precision, fusion, execution modes, what-ifs."""

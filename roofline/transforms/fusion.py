@@ -1,0 +1,164 @@
+"""Turn a graph into the same graph with ops merged into kernels, or with batch norms folded away.
+
+Fusing only regroups ops: FLOPs stay, and tensors that stay inside a kernel are no longer moved.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from roofline.cost import work
+from roofline.graph import Graph, Op, singletons
+from roofline.units import BITS
+
+POINTWISE = frozenset({"activation", "elementwise", "compare", "cast", "create"})
+REDUCING = frozenset({"norm", "softmax", "reduction"})
+PRODUCTS = frozenset({"conv", "pointwise conv", "depthwise conv", "grouped conv", "linear", "matmul"})
+
+Join = Callable[[Op, Sequence[Op]], bool]
+"""Decides whether an op may run in the same kernel as the ops given, which made one of its inputs."""
+
+
+def fuse(graph: Graph, may_join: Join) -> Graph:
+    """Merge each op into the kernel of its latest input where *may_join* allows it.
+
+    Joining the latest producer is always safe: every other input was made by an earlier kernel. A view stays with the
+    kernel it looks at, as it costs nothing anywhere; views of weights come first.
+    """
+    kernels: list[list[Op]] = []
+    home: dict[int, int] = {}
+    constant_views: list[int] = []
+    for op in graph.ops:
+        made = [home[t] for t in op.inputs if t in home]
+        latest = max(made, default=None)
+        if latest is None and graph.is_view(op):
+            constant_views.append(op.id)
+            continue
+        if latest is not None and (graph.is_view(op) or may_join(op, kernels[latest])):
+            kernels[latest].append(op)
+        else:
+            latest = len(kernels)
+            kernels.append([op])
+        home.update(dict.fromkeys(op.outputs, latest))
+    grouped = tuple(tuple(op.id for op in ops) for ops in kernels)
+    return replace(graph, kernels=tuple((i,) for i in constant_views) + grouped)
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """Drop each batch norm that follows a convolution or a linear layer alone; its shift becomes the bias."""
+    renamed: dict[int, int] = {}
+    biases: dict[int, int] = {}
+    dropped: set[int] = set()
+    for op in graph.ops:
+        if op.name != "batch_norm":
+            continue
+        source = op.inputs[0]
+        before = graph.producer.get(source)
+        if before is not None and _foldable(before, source, graph):
+            dropped.add(op.id)
+            renamed[before.id] = op.outputs[0]
+            shift = op.input("bias")
+            if shift is not None and before.input("bias") is None:
+                biases[before.id] = shift
+    kept = [_with_bias(op, renamed, biases) for op in graph.ops if op.id not in dropped]
+    ops = tuple(replace(op, id=i) for i, op in enumerate(kept))
+    return replace(graph, ops=ops, kernels=singletons(ops))
+
+
+def _foldable(before: Op, output: int, graph: Graph) -> bool:
+    alone = len(graph.consumers[output]) == 1 and output not in graph.outputs
+    return alone and work(before, graph).kind in PRODUCTS - {"matmul"}
+
+
+def _with_bias(op: Op, renamed: dict[int, int], biases: dict[int, int]) -> Op:
+    if op.id not in renamed:
+        return op
+    op = replace(op, outputs=(renamed[op.id],))
+    return replace(op, inputs=(*op.inputs, biases[op.id]), roles=(*op.roles, "bias")) if op.id in biases else op
+
+
+def fuse_compiled(graph: Graph) -> Graph:
+    """Fuse as a pointwise compiler does: elementwise chains with the reductions they feed; products stay library calls."""
+    kinds = [work(op, graph).kind for op in graph.ops]
+
+    def may_join(op: Op, kernel: Sequence[Op]) -> bool:
+        if any(kinds[o.id] not in POINTWISE | REDUCING and not graph.is_view(o) and o.name not in _GENERATED for o in kernel):
+            return False
+        if kinds[op.id] in POINTWISE or op.name == "batch_norm":
+            return _same_space(op, kernel, graph)
+        return kinds[op.id] in REDUCING | {"pool"} and op.name not in _WINDOWED and _reads_space(op, kernel, graph)
+
+    return fuse(graph, may_join)
+
+
+def fuse_engine(graph: Graph) -> Graph:
+    """Fuse as an inference engine does: batch norms folded, then bias, activation and residual into each product."""
+    graph = fold_batch_norm(graph)
+    kinds = [work(op, graph).kind for op in graph.ops]
+
+    def may_join(op: Op, kernel: Sequence[Op]) -> bool:
+        if kinds[op.id] not in POINTWISE and op.name != "batch_norm":
+            return False
+        hosts = PRODUCTS | POINTWISE | {"norm"}
+        return all(kinds[o.id] in hosts or graph.is_view(o) for o in kernel) and _same_space(op, kernel, graph)
+
+    return fuse(graph, may_join)
+
+
+def fuse_ideal(graph: Graph, capacity: float) -> Graph:
+    """Fuse depth first while the rows and weights that a chain keeps in flight fit in *capacity* bytes of on-chip memory.
+
+    A sliding window needs as many rows of its input as it is high; an op that needs its whole input (global pooling,
+    attention, softmax) keeps that of one item. Items of the batch pass one after another, so weights are kept too.
+    """
+    graph = fold_batch_norm(graph)
+    held: dict[int, float] = {}
+
+    def may_join(op: Op, kernel: Sequence[Op]) -> bool:
+        inside = {t for o in kernel for t in o.outputs}
+        so_far = held.get(kernel[0].id)
+        if so_far is None:
+            so_far = sum(_weights(o, graph) for o in kernel)
+        needed = so_far + _weights(op, graph) + sum(_in_flight(op, t, graph) for t in op.inputs if t in inside)
+        if needed > capacity:
+            return False
+        held[kernel[0].id] = needed
+        return True
+
+    return fuse(graph, may_join)
+
+
+_GENERATED = frozenset({"cat", "pad", "constant_pad_nd", "roll", "clone", "index", "_unsafe_index"})
+_WINDOWED = frozenset({"max_pool2d", "avg_pool2d", "max_pool2d_with_indices", "avg_pool1d", "max_pool1d"})
+
+
+def _numel(op: Op, graph: Graph) -> int:
+    return max((graph.tensors[t].numel for t in op.outputs), default=0)
+
+
+def _same_space(op: Op, kernel: Sequence[Op], graph: Graph) -> bool:
+    """Tell whether *op* has one element for each that the kernel's last op has."""
+    return _numel(op, graph) == _numel(kernel[-1], graph)
+
+
+def _reads_space(op: Op, kernel: Sequence[Op], graph: Graph) -> bool:
+    """Tell whether *op* reduces over the elements that the kernel's last op makes."""
+    return graph.tensors[op.inputs[0]].numel == _numel(kernel[-1], graph)
+
+
+def _weights(op: Op, graph: Graph) -> float:
+    return sum(graph.tensors[t].nbytes for t in op.inputs if graph.tensors[t].kind in ("weight", "buffer"))
+
+
+def _in_flight(op: Op, index: int, graph: Graph) -> float:
+    """Bytes of one item's input that *op* keeps while it runs: window rows, one element, or all of it."""
+    tensor = graph.tensors[index]
+    item = tensor.numel / max(math.prod(tensor.shape[i] for i, p in enumerate(tensor.batch_powers) if p), 1) * BITS[tensor.dtype] / 8
+    kind = work(op, graph).kind
+    if kind in POINTWISE or graph.is_view(op) or op.name == "batch_norm":
+        return 0.0
+    windowed = kind in ("conv", "pointwise conv", "depthwise conv", "grouped conv") or op.name in _WINDOWED
+    if windowed and len(tensor.shape) == 4:
+        rows = op.attrs.get("kernel_size") or graph.tensors[op.inputs[1]].shape[2:]
+        return item / tensor.shape[2] * min(rows[0] if isinstance(rows, tuple) else rows, tensor.shape[2])
+    return item

@@ -1,0 +1,42 @@
+"""Turn a graph into the kernels that an execution mode runs: who executes the network decides what is fused."""
+
+from typing import Literal, get_args
+
+from roofline.errors import UnknownNameError
+from roofline.graph import Graph
+from roofline.transforms.fusion import fuse_compiled, fuse_engine, fuse_ideal
+
+Mode = Literal["eager", "compiled", "engine", "ideal"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+Layout = Literal["nchw", "nhwc"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+
+def check_mode(mode: str) -> Mode:
+    """Return *mode* if it exists; raise UnknownNameError otherwise."""
+    if mode not in MODES:
+        raise UnknownNameError(f"unknown mode {mode!r}; use one of {', '.join(MODES)}")
+    return mode
+
+
+def check_layout(layout: str) -> Layout:
+    """Return *layout* in lower case if it exists; raise UnknownNameError otherwise."""
+    lowered = layout.lower()
+    if lowered not in LAYOUTS:
+        raise UnknownNameError(f"unknown layout {layout!r}; use one of {', '.join(LAYOUTS)}")
+    return lowered
+
+
+def execute(graph: Graph, mode: Mode, capacity: float) -> Graph:
+    """Group the ops of *graph* into the kernels that *mode* runs.
+
+    `eager` runs one kernel per op (or the kernels a what-if has merged already); `compiled` fuses pointwise chains;
+    `engine` folds batch norms and fuses what follows a product; `ideal` fuses depth first while what a chain keeps in
+    flight fits in *capacity* bytes of on-chip memory.
+    """
+    if mode == "compiled":
+        return fuse_compiled(graph)
+    if mode == "engine":
+        return fuse_engine(graph)
+    return fuse_ideal(graph, capacity) if mode == "ideal" else graph
