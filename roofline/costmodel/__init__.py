@@ -1,0 +1,1 @@
+"""Turn a graph and a device into an analysis."""
