@@ -1,0 +1,1 @@
+"""Turn analyses into text, files and pages."""

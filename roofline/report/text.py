@@ -1,0 +1,188 @@
+"""Turn analyses into text for a terminal: a header, where the time goes, the slowest layers, one plain sentence."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from roofline import units
+from roofline.costmodel.analyze import Analysis, Row
+from roofline.costmodel.timemodel import BOUNDS
+from roofline.errors import RooflineError
+from roofline.report.export import LAYER, SUMMARY, layer_row, summary_row
+
+COLOURS = {"compute": "green", "memory": "blue", "overhead": "red", "occupancy": "magenta"}
+
+SORTS = ("time", "order", "flops", "bytes", "name")
+
+
+def to_text(analyses: Sequence[Analysis], *, width: int = 80, top: int = 10, depth: int | None = None, sort: str = "time") -> str:
+    """Write *analyses* as plain text *width* columns wide, without colours."""
+    console = Console(file=io.StringIO(), width=width, no_color=True, force_terminal=False)
+    console.print(render(analyses, top=top, depth=depth, sort=sort))
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def render(analyses: Sequence[Analysis], *, top: int = 10, depth: int | None = None, sort: str = "time") -> RenderableType:
+    """Return what to print: the whole report of a single analysis, or a table that compares several."""
+    if len(analyses) > 1:
+        return Group(comparison(analyses), *_footnotes(analyses))
+    return Group(*_report(analyses[0], top=top, depth=depth, sort=sort))
+
+
+def comparison(analyses: Sequence[Analysis]) -> RenderableType:
+    """Put several analyses side by side, one a line, without the columns that are the same in all of them."""
+    rows = [summary_row(a) for a in analyses]
+    constant = [i for i in range(5) if len({row[i] for row in rows}) == 1]
+    table = _table()
+    kept = [i for i in range(len(SUMMARY)) if i not in constant]
+    for i in kept:
+        numeric = SUMMARY[i] not in ("model", "device", "precision", "mode", "bound")
+        table.add_column(SUMMARY[i], justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(row[i], style=COLOURS.get(row[i], "")) for i in kept))
+    title = Text(", ".join(f"{SUMMARY[i]} {rows[0][i]}" if SUMMARY[i] != "model" else rows[0][i] for i in constant) or "comparison", style="bold")
+    return Group(title, Text(), table)
+
+
+def _report(analysis: Analysis, *, top: int, depth: int | None, sort: str) -> Iterator[RenderableType]:
+    yield _title(analysis)
+    yield Text()
+    yield _header(analysis)
+    yield Text()
+    yield Text(analysis.finding(), style="bold")
+    yield Text()
+    yield Text("time by kind of op", style="bold")
+    yield _RowsTable("kind of op", analysis.by_op(), counts=True)
+    yield Text()
+    rows = analysis.by_layer() if depth is None else analysis.by_module(depth)
+    shown = sort_rows(rows, sort)[:top]
+    noun = "layers" if depth is None else f"modules at depth {depth}"
+    ending = "" if len(shown) == len(rows) else f" of {len(rows)}"
+    order = {"time": "slowest", "order": "first", "name": "first by name", "flops": "largest by FLOPs", "bytes": "largest by bytes"}[sort]
+    yield Text(f"{order} {noun}: {len(shown)}{ending}", style="bold")
+    yield _RowsTable("layer" if depth is None else "module", shown, counts=False)
+    yield from _footnotes([analysis])
+
+
+def sort_rows(rows: Sequence[Row], by: str) -> list[Row]:
+    """Order rows by time, execution order, FLOPs, bytes (largest first) or name."""
+    if by not in SORTS:
+        raise RooflineError(f"unknown sort {by!r}; use one of {', '.join(SORTS)}")
+    if by == "order":
+        return list(rows)
+    keys: dict[str, Callable[[Row], Any]] = {"time": lambda r: -r.seconds, "flops": lambda r: -r.cost.flops, "bytes": lambda r: -r.cost.bytes, "name": lambda r: r.name}
+    return sorted(rows, key=keys[by])
+
+
+def _title(analysis: Analysis) -> Text:
+    return Text.assemble((analysis.model, "bold cyan"), " on ", (analysis.hardware.name, "bold cyan"), f" ({analysis.hardware.id})")
+
+
+def _header(analysis: Analysis) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for label, value in _facts(analysis):
+        grid.add_row(label, value)
+    return grid
+
+
+def _facts(analysis: Analysis) -> Iterator[tuple[str, Text | str]]:
+    a, low_high = analysis, analysis.interval
+    device = a.hardware.memory_size
+    weights = a.columns.weight_storage_bytes
+    yield "input", f"{', '.join(a.inputs)}"
+    yield "run as", f"batch {a.batch}, {a.precision}, {a.mode}, {a.layout}" + (f", what if {', '.join(a.changes)}" if a.changes else "")
+    yield "model", f"{units.scaled(a.params, '')} parameters, {units.scaled(a.macs, 'MACs')}, {units.scaled(a.flops, 'FLOPs')} (2 per MAC, and elementwise)"
+    yield "traffic", f"{units.scaled(a.bytes, 'B')} read and written by {len(a.predictions)} kernels, {units.significant(a.intensity, 2)} FLOP/byte"
+    fits = "" if a.peak_memory <= device else "  DOES NOT FIT"
+    yield "memory", f"{units.scaled(a.peak_memory, 'B')} at the peak ({units.scaled(weights, 'B')} weights) of {units.scaled(device, 'B')}{fits}"
+    kind = "calibrated" if a.calibrated else "uncalibrated"
+    yield "latency", Text.assemble((units.seconds(a.latency), "bold"), f"  (80 % between {units.seconds(low_high[0])} and {units.seconds(low_high[1])}; {kind})")
+    yield "throughput", f"{units.significant(a.throughput)} items/s"
+    yield "limit", f"{units.seconds(a.lower_bound)} datasheet roofline of the same kernels; {units.percent(a.lower_bound / a.latency)} of it is reached"
+    yield "bound by", _shares(a)
+
+
+def _shares(analysis: Analysis) -> Text:
+    parts = sorted(BOUNDS, key=lambda b: -analysis.seconds_by_bound[b])
+    pieces = [(f"{b} {units.percent(analysis.seconds_by_bound[b] / analysis.latency)}", COLOURS[b]) for b in parts]
+    return Text(", ").join(Text(text, style=style) for text, style in pieces)
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim", show_edge=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _RowsTable:
+    """A table of rows that gives the name what the figures leave of the width, and shortens it in the middle."""
+
+    first: str
+    rows: Sequence[Row]
+    counts: bool
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        header = (self.first, "n" if self.counts else "kind", *LAYER[2:])
+        lines = [(r.name, str(r.kernels) if self.counts else r.kind, *layer_row(r)[2:]) for r in self.rows]
+        widths = [max(len(line[i]) for line in (header, *lines)) + 2 for i in range(len(header))]
+        columns = _fitting(header, widths, options.max_width)
+        table = _table()
+        for i in columns:
+            left = i == 0 or header[i] in ("kind", "bound")
+            table.add_column(header[i], justify="left" if left else "right", no_wrap=True)
+        room = options.max_width - sum(widths[i] for i in columns[1:])
+        for line, row in zip(lines, self.rows, strict=True):
+            cells = (shorten(line[0], max(room - 2, 12)), *line[1:])
+            table.add_row(*(Text(cells[i], style=COLOURS[row.bound] if header[i] == "bound" else "") for i in columns))
+        yield table
+
+
+def _fitting(header: Sequence[str], widths: Sequence[int], available: int) -> list[int]:
+    """Leave out the columns that matter least until the names fit, or enough of them to tell rows apart."""
+    columns = list(range(len(header)))
+    for name in ("MACs", "MB"):
+        if sum(widths[i] for i in columns[1:]) + min(widths[0], 32) > available:
+            columns.remove(header.index(name))
+    return columns
+
+
+def shorten(name: str, width: int) -> str:
+    """Cut the middle out of a name longer than *width*: the block and the last part tell layers apart."""
+    if len(name) <= width:
+        return name
+    tail = (width - 1) * 2 // 3
+    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+
+
+def _footnotes(analyses: Sequence[Analysis]) -> Iterator[RenderableType]:
+    yield Text()
+    unknown = analyses[0].unknown
+    if unknown:
+        listed = ", ".join(f"{name} (x{count}, {units.scaled(size, 'B')})" for name, (count, size) in unknown.items())
+        yield Text(f"unknown ops, counted by their bytes only: {listed}", style="bold red")
+    else:
+        yield Text("unknown ops: none", style="dim")
+    if not all(a.calibrated for a in analyses):
+        yield Text("uncalibrated: from sourced ceilings and overheads, not fitted to measurements of the device", style="yellow")
+    too_large = [a for a in analyses if a.peak_memory > a.hardware.memory_size]
+    if too_large and len(analyses) > 1:
+        listed = ", ".join(f"{a.hardware.id} batch {a.batch} {a.precision}" for a in too_large)
+        yield Text(f"does not fit in device memory: {listed}", style="bold red")
+    yield from (Text(note, style="dim") for note in _notes(analyses))
+
+
+def _notes(analyses: Sequence[Analysis]) -> Iterator[str]:
+    """Write every note on a single device, and the first one on each of several."""
+    devices = {a.hardware.id: a.hardware for a in analyses}
+    for name, device in devices.items():
+        shown = device.notes if len(devices) == 1 else device.notes[:1]
+        yield from (f"{name}: {note}" for note in shown)
+    if len(devices) > 1:
+        yield "all notes on a device, and its sources: roofline hardware show NAME"
