@@ -1,7 +1,6 @@
 """Turn hardware profiles into tables, JSON and findings on the terminal."""
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -64,16 +63,14 @@ def check(files: Sequence[str]) -> None:
     Example:
       roofline hardware check my-device.yaml
     """
-    failed = [file for file in files if not _passes(file)]
-    if failed:
-        sys.exit(2)
+    passed = [_passes(file) for file in files]
+    click.get_current_context().exit(0 if all(passed) else 2)
 
 
 def _passes(file: str) -> bool:
     from roofline.costmodel.plausibility import check
 
-    path = Path(file) if Path(file).exists() else find(file) or Path(file)
-    findings = check(path)
+    findings = check(find(file) or Path(file))
     for finding in findings:
         click.echo(str(finding))
     errors = sum(finding.level == "error" for finding in findings)
@@ -129,10 +126,7 @@ def _row(device: Hardware) -> tuple[str, ...]:
 def _aligned(rows: Sequence[tuple[str, ...]], left: int = 2) -> Iterator[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        cells = (
-            text.ljust(width) if i < left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
+        cells = (text.ljust(width) if i < left else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True)))
         yield "  ".join(cells).rstrip()
 
 
@@ -236,14 +230,10 @@ def _value(label: str, value: float) -> str:
 def _price(device: Hardware) -> Iterator[str]:
     if price := device.price:
         yield f"  {'price':23} {price.usd_per_hour:>8g} USD/h  datasheet  [{price.source}]"
-        yield from _wrapped(
-            "; ".join(part for part in (price.instance, price.region, price.date, price.note) if part), 6
-        )
+        yield from _wrapped("; ".join(part for part in (price.instance, price.region, price.date, price.note) if part), 6)
 
 
 def _sources(device: Hardware) -> Iterator[str]:
     for source in device.sources:
         parts = (source.title, source.url, f"opened {source.opened}" if source.opened else "", source.note)
-        yield from click.wrap_text(
-            f"[{source.key}] {'; '.join(part for part in parts if part)}", WIDTH, "", "      "
-        ).splitlines()
+        yield from click.wrap_text(f"[{source.key}] {'; '.join(part for part in parts if part)}", WIDTH, "", "      ").splitlines()

@@ -263,11 +263,9 @@ def load_hardware(name_or_path: str | Path | Hardware) -> Hardware:
 def find(name: str) -> Path | None:
     """Find the profile whose id, or else one of whose aliases, is *name* in any case."""
     wanted = name.strip().lower()
-    for folder in _folders():
-        if wanted in (profiles := _profiles(folder)):
-            return profiles[wanted]
-    if wanted in ("cpu", "host"):
-        return None
+    path = next((profiles[wanted] for folder in _folders() if wanted in (profiles := _profiles(folder))), None)
+    if path is not None or wanted in ("cpu", "host"):
+        return path
     return next((path for alias, path in _aliases() if alias == wanted), None)
 
 
@@ -294,6 +292,7 @@ def _user_folder() -> Path:
     return Path(user_config_dir("roofline")) / "hardware"
 
 
+@lru_cache(maxsize=1)
 def _bundled_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     return shipped if (shipped := package / "_hardware").is_dir() else package.parent / "hardware"
@@ -302,7 +301,8 @@ def _bundled_folder() -> Path:
 def _profiles(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
-    return {path.stem.lower(): path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".yml")}
+    stems = (os.path.splitext(name) for name in sorted(os.listdir(folder)))  # noqa: PTH122, PTH208 - three times as fast
+    return {stem.lower(): folder / f"{stem}{suffix}" for stem, suffix in stems if suffix in (".yaml", ".yml")}
 
 
 def _aliases() -> Iterator[tuple[str, Path]]:
@@ -317,7 +317,7 @@ def _aliases() -> Iterator[tuple[str, Path]]:
 def _read(path: Path) -> Hardware:
     try:
         modified = path.stat().st_mtime_ns
-    except OSError:
+    except (OSError, ValueError):  # `read` says what is wrong; a ValueError is a NUL in the name
         modified = 0
     return _read_cached(path, modified)
 

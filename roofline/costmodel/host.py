@@ -142,9 +142,7 @@ def _clock(root: Path, cpus: list[dict[str, str]], model: str) -> Figure:
         return Figure(max(megahertz) * 1e6, "os", "measured", "cpu MHz now; turbo may run above it")
     if printed := re.search(r"@ ([0-9.]+)GHz", model):
         return Figure(float(printed[1]) * 1e9, "os", "measured", "base clock in the model name; turbo may run above it")
-    if cpus and _is_number(
-        cpus[0].get("bogomips", "")
-    ):  # x86 counts two BogoMIPS a clock; Arm's timer is another matter
+    if cpus and _is_number(cpus[0].get("bogomips", "")):  # x86 counts two BogoMIPS a clock; Arm's timer is another matter
         return Figure(float(cpus[0]["bogomips"]) / 2 * 1e6, "os", "derived", "bogomips / 2")
     return Figure(2.5e9, "judged", "assumed", "no clock found; 2.5 GHz assumed")
 
@@ -167,9 +165,7 @@ def _caches(root: Path, cpus: list[dict[str, str]]) -> dict[str, Figure]:
     found: dict[tuple[str, str, str], float] = {}
     for cpu in cpus:
         for index in sorted((root / f"sys/devices/system/cpu/cpu{cpu['processor']}/cache").glob("index*")):
-            level, kind, size, shared = (
-                _text(index / name).strip() for name in ("level", "type", "size", "shared_cpu_list")
-            )
+            level, kind, size, shared = (_text(index / name).strip() for name in ("level", "type", "size", "shared_cpu_list"))
             if level in ("2", "3") and kind != "Instruction" and (value := _binary(size)):
                 found[f"l{level}", shared or cpu["processor"], kind] = value
     totals = {name: sum(size for key, size in found.items() if key[0] == name) for name in ("l3", "l2")}
@@ -209,9 +205,7 @@ def _hardware(machine: Machine) -> Hardware:
 
 def _notes(machine: Machine) -> tuple[str, ...]:
     clock = machine.clock.note if "may" in machine.clock.note or machine.clock.kind == "assumed" else ""
-    return tuple(
-        note for note in ("ceilings assumed, not measured", clock and f"clock: {clock}", machine.isa.note) if note
-    )
+    return tuple(note for note in ("ceilings assumed, not measured", clock and f"clock: {clock}", machine.isa.note) if note)
 
 
 def _engines(machine: Machine) -> tuple[Engine, ...]:

@@ -35,6 +35,15 @@ BALANCE = (0.5, 2000.0)
 MEMORY_SIZE = (5e8, 4e12)
 """Bytes that the DRAM of a device may have."""
 
+CLOCK = (1e8, 1e10)
+"""Hz that a processor may run at."""
+
+OVERHEAD = (1e-8, 1e-3)
+"""Seconds that a launch or the dispatch of an op may take."""
+
+LEAST_EFFICIENCY = 0.01
+"""Share of a peak below which a ceiling is a slip of units."""
+
 GIB_SLIPS = {2**30 / 1e9: "GiB and GB", 2**40 / 1e12: "TiB and TB"}
 """Ratios between two figures that betray a binary unit in one of them."""
 
@@ -194,11 +203,7 @@ def _slip(first: float, second: float) -> str:
 
 def _cache_sizes(profile: Profile) -> Iterator[Remark]:
     for i, entry in enumerate(profile.memory[1:], start=1):
-        if (
-            entry.size_bytes.value >= 1e5
-            and entry.size_bytes.value % 1000 == 0
-            and entry.size_bytes.kind == "datasheet"
-        ):
+        if entry.size_bytes.value >= 1e5 and entry.size_bytes.value % 1000 == 0 and entry.size_bytes.kind == "datasheet":
             yield "warning", ("memory", i, "size_bytes"), "is a round decimal figure; cache sizes are binary (MiB)"
 
 
@@ -247,6 +252,31 @@ def _balance(hardware: Hardware) -> Iterator[Remark]:
             yield "error", ("engines", i, "per_clock_per_unit"), message
 
 
+def _clocks(hardware: Hardware) -> Iterator[Remark]:
+    low, high = CLOCK
+    for name, figure in hardware.clocks:
+        if not low <= figure.value <= high:
+            yield "error", ("clock_ghz", name), f"{figure.value / 1e9:g} GHz is outside {low / 1e9:g} to {high / 1e9:g}: MHz?"
+
+
+def _overheads(hardware: Hardware) -> Iterator[Remark]:
+    low, high = OVERHEAD
+    overheads = hardware.overheads
+    times = {"launch": overheads.launch, "graph": overheads.graph, "host_op": overheads.host_op, "host_view": overheads.host_view}
+    for name, value in times.items():
+        if not low <= value <= high:
+            yield "error", ("overhead_us", name), f"{value * 1e6:g} us is outside {low * 1e6:g} to {high * 1e6:g}: ns or s?"
+
+
+def _ceilings_not_tiny(hardware: Hardware) -> Iterator[Remark]:
+    for i, engine in enumerate(hardware.engines):
+        if engine.efficiency < LEAST_EFFICIENCY:
+            yield "error", ("engines", i, "ceiling"), f"is {engine.efficiency:.2g} of the peak: a factor of 1000?"
+    for i, level in enumerate(hardware.memory):
+        if (share := min(level.read, level.write, level.copy) / level.peak) < LEAST_EFFICIENCY:
+            yield "error", ("memory", i), f"its slowest pattern is {share:.2g} of the peak: a factor of 1000?"
+
+
 def _dense_rates(hardware: Hardware) -> Iterator[Remark]:
     known = DENSE_MATRIX_RATES.get(hardware.architecture, {})
     for i, engine in enumerate(hardware.engines):
@@ -276,6 +306,9 @@ HARDWARE_RULES: tuple[Callable[[Hardware], Iterator[Remark]], ...] = (
     _bandwidth_range,
     _memory_size,
     _balance,
+    _clocks,
+    _overheads,
+    _ceilings_not_tiny,
     _dense_rates,
     _matrix_not_slower,
     _levels_nearer_are_faster,

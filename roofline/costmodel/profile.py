@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -405,16 +406,19 @@ _WORDS = {"": None, "~": None, "null": None, "Null": None, "true": True, "True":
 
 def _parse(path: Path) -> Node:
     file = str(path)
-    events = cast(Iterator[Any], yaml.parse(_text(path), Loader=_Loader))  # pyright: ignore[reportUnknownMemberType]
+    text = _text(path)
     try:
-        root = _root(events, file)
+        root = _root(iter(_Loader(text).get_event, None), file)
     except yaml.YAMLError as error:
-        raise _UnreadableError(_syntax_problem(file, error)) from None
+        raise _UnreadableError(_syntax_problem(file, text, error)) from None
     if not isinstance(root.value, dict):
-        raise _UnreadableError(
-            Problem(file, root.line, "", "must be a mapping of keys such as `schema`, `name`, `engines`")
-        )
+        raise _UnreadableError(Problem(file, root.line, "", "must be a mapping of keys such as `schema`, `name`, `engines`"))
     return root
+
+
+@lru_cache(maxsize=8)
+def _parse_cached(path: Path, _modified: int) -> Node:
+    return _parse(path)
 
 
 def _text(path: Path) -> str:
@@ -437,12 +441,13 @@ def _decoded(path: Path, raw: bytes) -> str:
         raise _UnreadableError(Problem(str(path), line, "", "is not UTF-8 text; save it as UTF-8")) from None
 
 
-def _syntax_problem(file: str, error: yaml.YAMLError) -> Problem:
+def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None)
-    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed")
-    if "cannot start any token" in problem:
-        problem += "; a tab? indent with spaces"
-    return Problem(file, mark.line + 1 if mark else 1, "", f"not valid YAML: {problem}")
+    line = cast(int, mark.line) + 1 if mark else 1
+    what = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
+    start = re.match(r"\s*", text.split("\n")[line - 1]) if line <= text.count("\n") + 1 else None
+    hint = "; indent with spaces, not with a tab" if start and "\t" in start[0] else ""
+    return Problem(file, line, "", f"not valid YAML: {what}{hint}")
 
 
 def _root(events: Iterator[Any], file: str) -> Node:
@@ -471,13 +476,9 @@ def _node(events: Iterator[Any], event: Any, file: str, key: Key) -> Node:
 
 def _refuse(event: Any, file: str, key: Key) -> None:
     if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-        raise _UnreadableError(
-            Problem(file, _line(event), key_text(key), "anchors and aliases are refused; repeat the value")
-        )
+        raise _UnreadableError(Problem(file, _line(event), key_text(key), "anchors and aliases are refused; repeat the value"))
     if event.tag is not None:
-        raise _UnreadableError(
-            Problem(file, _line(event), key_text(key), f"the tag {event.tag} is refused; write plain values")
-        )
+        raise _UnreadableError(Problem(file, _line(event), key_text(key), f"the tag {event.tag} is refused; write plain values"))
     if len(key) > MAX_DEPTH:
         raise _UnreadableError(Problem(file, _line(event), "", f"is nested deeper than {MAX_DEPTH} levels"))
 
@@ -533,7 +534,8 @@ def _with_base(own: Node, path: Path) -> Node:
     pairs = cast(dict[str, Node], own.value)
     if "base" not in pairs:
         return own
-    base = _parse(_base_path(pairs["base"], path))
+    base_path = _base_path(pairs["base"], path)
+    base = _parse_cached(base_path, base_path.stat().st_mtime_ns)
     if "base" in (inherited := cast(dict[str, Node], base.value)):
         message = f"{pairs['base'].value} has a base itself; inherit from that one"
         raise _UnreadableError(Problem(own.file, pairs["base"].line, "base", message))
@@ -548,9 +550,7 @@ def _base_path(node: Node, path: Path) -> Path:
         message = f"must be the bare name of a profile in the same folder, not {_short(name)}"
         raise _UnreadableError(Problem(node.file, node.line, "base", message))
     if not (base := path.parent / f"{name}.yaml").is_file():
-        raise _UnreadableError(
-            Problem(node.file, node.line, "base", f"there is no {base}; name a profile beside this one")
-        )
+        raise _UnreadableError(Problem(node.file, node.line, "base", f"there is no {base}; name a profile beside this one"))
     return base
 
 
@@ -704,9 +704,7 @@ def _estimated(entry: EstimateEntry, profile: Profile, peak: float) -> tuple[flo
     limit = entry.limit_gbps or float("inf")
     if entry.gbps_per_unit is not None:
         formula = f"{units} {name} x {entry.gbps_per_unit:g} GB/s"
-        return min(
-            units * entry.gbps_per_unit, limit
-        ) * 1e9, f"{formula}, at most {limit:g}" if entry.limit_gbps else formula
+        return min(units * entry.gbps_per_unit, limit) * 1e9, f"{formula}, at most {limit:g}" if entry.limit_gbps else formula
     if entry.bytes_per_clock_per_unit is not None:
         clock = profile.clock_ghz[entry.clock].value
         formula = f"{units} {name} x {entry.bytes_per_clock_per_unit:g} B per clock x {clock:g} GHz"
@@ -733,9 +731,7 @@ def _pattern(known: dict[str, Figure], pattern: str, peak: Figure) -> Figure:
 
 
 def _overheads(entry: OverheadsEntry) -> Overheads:
-    launch, graph, host_op, host_view = (
-        figure.figure(1e-6) for figure in (entry.launch, entry.graph, entry.host_op, entry.host_view)
-    )
+    launch, graph, host_op, host_view = (figure.figure(1e-6) for figure in (entry.launch, entry.graph, entry.host_op, entry.host_view))
     return Overheads(launch, graph, host_op, host_view)
 
 

@@ -1,0 +1,15 @@
+"""Keep the user's cache, profiles and settings out of the tests, and what the tests write out of the user's folders."""
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROOFLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.delenv("ROOFLINE_HARDWARE", raising=False)
+        patch.delenv("ROOFLINE_CACHE_LIMIT", raising=False)
+        yield
