@@ -11,29 +11,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roofline.api import analyze, analyze_many, trace
+    from roofline.api import analyze, analyze_many
     from roofline.costmodel import hardware
     from roofline.costmodel.analyze import Analysis
     from roofline.costmodel.hardware import Hardware, load_hardware
     from roofline.errors import ModelError, ProfileError, RooflineError, UnknownNameError, UnsupportedError
     from roofline.graph import Graph
+    from roofline.measurement.measure import measure
+    from roofline.measurement.measurement import Measurement
     from roofline.report.report import Report
     from roofline.tracing.models import InputSpec
+    from roofline.tracing.source import trace
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "analyze": "roofline.api", "analyze_many": "roofline.api", "trace": "roofline.api", "load_hardware": "roofline.costmodel.hardware",
-    "Hardware": "roofline.costmodel.hardware", "Analysis": "roofline.costmodel.analyze", "Graph": "roofline.graph", "Report": "roofline.report.report",
-    "InputSpec": "roofline.tracing.models", "RooflineError": "roofline.errors", "ModelError": "roofline.errors", "ProfileError": "roofline.errors",
-    "UnknownNameError": "roofline.errors", "UnsupportedError": "roofline.errors",
-}  # fmt: skip
+_NAMES_BY_HOME = {
+    "roofline.api": ("analyze", "analyze_many"),
+    "roofline.costmodel.analyze": ("Analysis",),
+    "roofline.costmodel.hardware": ("Hardware", "load_hardware"),
+    "roofline.errors": ("ModelError", "ProfileError", "RooflineError", "UnknownNameError", "UnsupportedError"),
+    "roofline.graph": ("Graph",),
+    "roofline.measurement.measure": ("measure",),
+    "roofline.measurement.measurement": ("Measurement",),
+    "roofline.report.report": ("Report",),
+    "roofline.tracing.models": ("InputSpec",),
+    "roofline.tracing.source": ("trace",),
+}
+_HOMES = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}
 
 __all__ = [
     "Analysis",
     "Graph",
     "Hardware",
     "InputSpec",
+    "Measurement",
     "ModelError",
     "ProfileError",
     "Report",
@@ -44,6 +55,7 @@ __all__ = [
     "analyze_many",
     "hardware",
     "load_hardware",
+    "measure",
     "trace",
 ]
 

@@ -7,7 +7,7 @@ bias; every other function counts the operations per element stated in `docs/con
 
 import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from roofline.graph import Graph, Op, Tensor
@@ -94,10 +94,9 @@ class Call:
     tensors: tuple[Tensor, ...]
 
     def __getitem__(self, role: str) -> Tensor:
-        index = self.op.input(role)
-        if index is None:
+        if role not in self.op.roles:
             raise KeyError(f"{self.op.name} has no input {role!r}")
-        return self.tensors[index]
+        return self.tensors[self.op.inputs[self.op.roles.index(role)]]
 
     def attr(self, name: str, default: Any = None) -> Any:
         """Return a schema argument that is no tensor."""
@@ -177,16 +176,17 @@ class Access:
 
 def reads(ops: Collection[Op], graph: Graph) -> tuple[Access, ...]:
     """List the tensors that enter a kernel of *ops*, each once."""
-    inside = {t for op in ops for t in op.outputs}
+    inside = {t for op in ops for t in op.outputs} if len(ops) > 1 else set[int]()  # no op reads what it writes
     found: dict[int, Access] = {}
     for op in ops:
         if graph.is_view(op):
             continue
-        unread, partial = UNREAD.get(op.name, ()), PARTIAL_READS.get(op.name, ())
+        partial, touched = PARTIAL_READS.get(op.name, ()), _touched(op, graph)
+        unread = UNREAD.get(op.name, ()) if op.inplace or op.name not in PARTIAL_WRITES else ()
         for index, role in zip(op.inputs, op.roles, strict=True):
             if role in unread or (inside and _origin(index, inside, graph) in inside):
                 continue
-            limit = op.outputs[0] if role in partial else None
+            limit = op.outputs[0] if role in partial else touched if role == "self" else None
             if index not in found or found[index].limit is not None:
                 found[index] = Access(index, limit)
     return tuple(found.values())
@@ -199,9 +199,17 @@ def writes(ops: Collection[Op], graph: Graph) -> tuple[Access, ...]:
     for op in ops:
         if op.name in UNWRITTEN or graph.is_view(op):
             continue
-        limit = next((i for role in PARTIAL_WRITES.get(op.name, ()) if (i := op.input(role)) is not None), None)
-        found += (Access(t, limit) for t in op.outputs if _leaves(t, inside, graph))
+        touched = _touched(op, graph)
+        found += (Access(t, touched) for t in op.outputs if _leaves(t, inside, graph))
     return tuple(found)
+
+
+def _touched(op: Op, graph: Graph) -> int | None:
+    """Return the input that is as large as the part of its memory that an in-place op changes; None if that is all of it."""
+    if not op.inplace or op.name not in PARTIAL_WRITES:
+        return None
+    candidates = (t for t, role in zip(op.inputs, op.roles, strict=True) if role in PARTIAL_WRITES[op.name])
+    return max(candidates, key=lambda t: graph.tensors[t].numel, default=None)
 
 
 def _origin(index: int, inside: Collection[int], graph: Graph) -> int:
@@ -234,14 +242,17 @@ PARTIAL_READS: dict[str, tuple[str, ...]] = {
 UNREAD: dict[str, tuple[str, ...]] = {
     "copy": ("self",), "fill": ("self",), "zero": ("self",), "zeros_like": ("self",), "ones_like": ("self",),
     "full_like": ("self",), "empty_like": ("self",), "new_zeros": ("self",), "new_ones": ("self",), "new_full": ("self",),
-    "new_empty": ("self",), "index_put": ("self",), "scatter": ("self",), "normal": ("self",), "uniform": ("self",),
-    "rand_like": ("self",), "randn_like": ("self",), "resize": ("self",),
+    "new_empty": ("self",), "index_put": ("self",), "index_copy": ("self",), "scatter": ("self",), "normal": ("self",),
+    "uniform": ("self",), "rand_like": ("self",), "randn_like": ("self",), "resize": ("self",),
     "new_empty_strided": ("self",), "expand_as": ("other",), "view_as": ("other",), "reshape_as": ("other",), "type_as": ("other",),
 }  # fmt: skip
-"""Inputs whose values an op does not need."""
+"""Inputs whose values an op does not need (those of PARTIAL_WRITES only in place: elsewhere they copy what they keep)."""
 
-PARTIAL_WRITES: dict[str, tuple[str, ...]] = {"index_put": ("values",), "scatter": ("src", "index"), "scatter_add": ("src",), "index_add": ("source",)}
-"""Inputs as large as the part of the output that an in-place op writes."""
+PARTIAL_WRITES: dict[str, tuple[str, ...]] = {
+    "index_put": ("values", "indices"), "scatter": ("index",), "scatter_add": ("index",), "index_add": ("source",),
+    "index_copy": ("source",),
+}  # fmt: skip
+"""Inputs the largest of which is as large as the part of the output that an in-place op writes."""
 
 UNWRITTEN = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "resize", "empty_permuted"})
 """Ops that reserve memory and write nothing."""
@@ -273,13 +284,15 @@ def _conv_kind(groups: int, weight: Tensor, taps: int) -> str:
     return "pointwise conv" if taps == 1 else "conv"
 
 
-def _product(kind: str, macs: float, rows: float, columns: float, depth: float, groups: float = 1, taps: float = 1, stride: float = 1) -> Work:
+def _product(
+    kind: str, macs: float, rows: float, columns: float, depth: float, groups: float = 1, taps: float = 1, stride: float = 1
+) -> Work:
     flops = FLOPS_PER_MAC * macs
     on_matrix = kind != "depthwise conv"
     return Work(kind, macs, flops if on_matrix else 0, 0 if on_matrix else flops, rows, columns, depth, groups, taps, stride)
 
 
-@rule("linear", "addmm", "mm", "addmv", "mv", "dot", "addbmm")
+@rule("linear", "addmm", "mm", "addmv", "mv", "dot")
 def linear(call: Call) -> Work:
     """Count a product of a matrix with one that is shared by the whole batch."""
     by_role = {"linear": ("input", "weight"), "addmm": ("mat1", "mat2"), "mm": ("self", "mat2"), "dot": ("self", "tensor")}
@@ -289,18 +302,24 @@ def linear(call: Call) -> Work:
     return _product("linear", call.out.numel * depth, call.out.numel // max(columns, 1), columns, depth)
 
 
-@rule("matmul", "bmm", "baddbmm")
+@rule("matmul", "bmm", "baddbmm", "addbmm")
 def matmul(call: Call) -> Work:
-    """Count a batch of products of two activations (or a linear layer, where the right side is one matrix)."""
-    left, right = (call["batch1"], call["batch2"]) if call.op.name == "baddbmm" else call.inputs[:2]
-    depth, out = left.shape[-1], call.out
+    """Count a batch of products of two activations (or a linear layer, where the right side is one matrix of weights)."""
+    left, right = (call["batch1"], call["batch2"]) if call.op.name in ("baddbmm", "addbmm") else call.inputs[:2]
+    depth = left.shape[-1]
     columns = right.shape[-1] if len(right.shape) > 1 else 1
     groups = math.prod(right.shape[:-2])
-    kind = "linear" if right.kind == "weight" and groups == 1 else "matmul"
-    return _product(kind, out.numel * depth, out.numel // max(columns * groups, 1), columns, depth, groups)
+    products = call.out.numel * (groups if call.op.name == "addbmm" else 1)  # addbmm adds up its batch
+    kind = "linear" if call.tensors[right.storage].kind == "weight" and groups == 1 else "matmul"
+    return _product(kind, products * depth, products // max(columns * groups, 1), columns, depth, groups)
 
 
-@rule("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_efficient_attention", "_scaled_dot_product_flash_attention")
+@rule(
+    "scaled_dot_product_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_flash_attention",
+)
 def attention(call: Call) -> Work:
     """Count fused attention: scores and their product with the values on the matrix engine, the softmax on the vector engine."""
     query, key, value = call["query"], call["key"], call["value"]
@@ -317,50 +336,56 @@ SOFTMAX_FLOPS = 5
 
 ELEMENTWISE: dict[str, dict[str, int]] = {
     "activation": {
-        "relu": 1, "relu6": 2, "hardtanh": 2, "leaky_relu": 2, "prelu": 2, "_prelu_kernel": 2, "threshold": 1, "clamp_min": 1, "clamp_max": 1,
-        "sigmoid": 4, "silu": 5, "gelu": 8, "tanh": 6, "elu": 4, "selu": 4, "celu": 4, "softplus": 4, "log_sigmoid": 4, "log_sigmoid_forward": 4,
-        "hardsigmoid": 4, "hardswish": 5, "mish": 11, "softsign": 3, "hardshrink": 2, "softshrink": 3, "glu": 5, "rrelu": 2, "rrelu_with_noise": 2,
-        "tanhshrink": 7, "logit": 4,
+        "relu": 1, "relu6": 2, "hardtanh": 2, "leaky_relu": 2, "prelu": 2, "_prelu_kernel": 2, "threshold": 1, "clamp_min": 1,
+        "clamp_max": 1, "sigmoid": 4, "silu": 5, "gelu": 8, "tanh": 6, "elu": 4, "selu": 4, "celu": 4, "softplus": 4, "log_sigmoid": 4,
+        "log_sigmoid_forward": 4, "hardsigmoid": 4, "hardswish": 5, "mish": 11, "hardshrink": 2, "softshrink": 3, "glu": 5, "rrelu": 2,
+        "rrelu_with_noise": 2, "logit": 4,
     },
     "elementwise": {
-        "add": 1, "sub": 1, "rsub": 1, "mul": 1, "div": 1, "true_divide": 1, "floor_divide": 2, "remainder": 3, "fmod": 3, "neg": 1, "abs": 1,
-        "square": 1, "sqrt": 1, "rsqrt": 2, "reciprocal": 1, "pow": 2, "exp": 1, "expm1": 2, "exp2": 1, "log": 1, "log1p": 2, "log2": 1, "log10": 1,
-        "sin": 1, "cos": 1, "tan": 3, "atan": 4, "atan2": 5, "asin": 4, "acos": 4, "sinh": 4, "cosh": 4, "erf": 6, "erfinv": 8, "erfc": 6,
-        "floor": 1, "ceil": 1, "round": 1, "trunc": 1, "frac": 2, "sign": 1, "clamp": 2, "clip": 2, "maximum": 1, "minimum": 1, "fmax": 1, "fmin": 1,
-        "lerp": 3, "addcmul": 3, "addcdiv": 3, "hypot": 3, "logaddexp": 4, "xlogy": 2, "nan_to_num": 3, "sgn": 2,
-        "dropout": 2, "native_dropout": 2, "alpha_dropout": 2, "feature_dropout": 2, "bernoulli": 1, "affine_grid_generator": 12, "polar": 2,
-        "view_as_real": 0, "real": 0, "imag": 0, "complex": 0, "conj_physical": 1, "angle": 4, "deg2rad": 1, "rad2deg": 1,
+        "add": 1, "sub": 1, "rsub": 1, "mul": 1, "div": 1, "true_divide": 1, "floor_divide": 2, "remainder": 3, "fmod": 3, "neg": 1,
+        "abs": 1, "square": 1, "sqrt": 1, "rsqrt": 2, "reciprocal": 1, "pow": 2, "exp": 1, "expm1": 2, "exp2": 1, "log": 1, "log1p": 2,
+        "log2": 1, "log10": 1, "sin": 1, "cos": 1, "tan": 3, "atan": 4, "atan2": 5, "asin": 4, "acos": 4, "sinh": 4, "cosh": 4, "erf": 6,
+        "erfinv": 8, "erfc": 6, "floor": 1, "ceil": 1, "round": 1, "trunc": 1, "frac": 2, "sign": 1, "clamp": 2, "clip": 2, "maximum": 1,
+        "minimum": 1, "fmax": 1, "fmin": 1, "lerp": 3, "addcmul": 3, "addcdiv": 3, "hypot": 3, "logaddexp": 4, "xlogy": 2, "nan_to_num": 3,
+        "sgn": 2, "dropout": 2, "native_dropout": 2, "alpha_dropout": 2, "feature_dropout": 2, "bernoulli": 1, "affine_grid_generator": 12,
+        "polar": 2, "view_as_real": 0, "real": 0, "imag": 0, "complex": 0, "conj_physical": 1, "angle": 4, "deg2rad": 1, "rad2deg": 1,
     },
     "compare": {
-        "eq": 1, "ne": 1, "lt": 1, "le": 1, "gt": 1, "ge": 1, "logical_and": 1, "logical_or": 1, "logical_not": 1, "logical_xor": 1, "isnan": 1,
-        "isinf": 1, "isfinite": 3, "where": 1, "masked_fill": 1, "bitwise_and": 1, "bitwise_or": 1, "bitwise_not": 1, "bitwise_xor": 1,
-        "bitwise_left_shift": 1, "bitwise_right_shift": 1, "__and__": 1, "__or__": 1, "isclose": 5, "heaviside": 1, "bucketize": 8, "searchsorted": 8,
+        "eq": 1, "ne": 1, "lt": 1, "le": 1, "gt": 1, "ge": 1, "logical_and": 1, "logical_or": 1, "logical_not": 1, "logical_xor": 1,
+        "isnan": 1, "isinf": 1, "isfinite": 3, "where": 1, "masked_fill": 1, "bitwise_and": 1, "bitwise_or": 1, "bitwise_not": 1,
+        "bitwise_xor": 1, "bitwise_left_shift": 1, "bitwise_right_shift": 1, "__and__": 1, "__or__": 1, "isclose": 5, "heaviside": 1,
+        "bucketize": 8, "searchsorted": 8,
     },
-    "softmax": {"softmax": SOFTMAX_FLOPS, "_softmax": SOFTMAX_FLOPS, "log_softmax": SOFTMAX_FLOPS + 1, "_log_softmax": SOFTMAX_FLOPS + 1, "_safe_softmax": SOFTMAX_FLOPS + 1},
+    "softmax": {
+        "softmax": SOFTMAX_FLOPS, "_softmax": SOFTMAX_FLOPS, "_safe_softmax": SOFTMAX_FLOPS + 1, "log_softmax": SOFTMAX_FLOPS + 1,
+        "_log_softmax": SOFTMAX_FLOPS + 1,
+    },
     "norm": {
-        "batch_norm": 2, "native_batch_norm": 2, "_native_batch_norm_legit_no_training": 2, "cudnn_batch_norm": 2, "_batch_norm_no_update": 2,
-        "layer_norm": 8, "native_layer_norm": 8, "group_norm": 8, "native_group_norm": 8, "instance_norm": 8, "rms_norm": 5, "_fused_rms_norm": 5,
-        "local_response_norm": 8,
+        "batch_norm": 2, "native_batch_norm": 2, "_native_batch_norm_legit_no_training": 2, "cudnn_batch_norm": 2,
+        "_batch_norm_no_update": 2, "layer_norm": 8, "native_layer_norm": 8, "group_norm": 8, "native_group_norm": 8, "instance_norm": 8,
+        "rms_norm": 5, "_fused_rms_norm": 5,
     },
     "copy": {
-        "cat": 0, "concat": 0, "concatenate": 0, "stack": 0, "hstack": 0, "vstack": 0, "clone": 0, "contiguous": 0, "copy": 0, "reshape": 0, "_reshape_copy": 0, "_unsafe_view": 0,
-        "flatten": 0, "pad": 0, "constant_pad_nd": 0, "reflection_pad1d": 0, "reflection_pad2d": 0, "reflection_pad3d": 0, "replication_pad1d": 0,
-        "replication_pad2d": 0, "replication_pad3d": 0, "_pad_circular": 0, "roll": 0, "flip": 0, "fliplr": 0, "flipud": 0, "rot90": 0, "repeat": 0,
-        "repeat_interleave": 0, "tile": 0, "pixel_shuffle": 0, "pixel_unshuffle": 0, "channel_shuffle": 0, "native_channel_shuffle": 0, "im2col": 0,
-        "tril": 0, "triu": 0, "slice_scatter": 0, "select_scatter": 0, "split_with_sizes_copy": 0, "permute_copy": 0, "expand_copy": 0, "unfold_copy": 0,
-        "diag_embed": 0, "block_diag": 0, "meshgrid": 0, "cartesian_prod": 0, "space_to_depth": 0, "lift_fresh_copy": 0, "movedim": 0, "tensor_split": 0,
-        "view_copy": 0, "slice_copy": 0, "select_copy": 0, "transpose_copy": 0, "expand": 0, "unfold": 0, "channel_shuffle_copy": 0,
+        "cat": 0, "concat": 0, "concatenate": 0, "stack": 0, "hstack": 0, "vstack": 0, "clone": 0, "contiguous": 0, "copy": 0,
+        "reshape": 0, "reshape_as": 0, "_reshape_copy": 0, "_unsafe_view": 0, "flatten": 0, "pad": 0, "constant_pad_nd": 0,
+        "reflection_pad1d": 0, "reflection_pad2d": 0, "reflection_pad3d": 0, "replication_pad1d": 0, "replication_pad2d": 0,
+        "replication_pad3d": 0, "_pad_circular": 0, "roll": 0, "flip": 0, "fliplr": 0, "flipud": 0, "rot90": 0, "repeat": 0,
+        "repeat_interleave": 0, "tile": 0, "pixel_shuffle": 0, "pixel_unshuffle": 0, "channel_shuffle": 0, "native_channel_shuffle": 0,
+        "im2col": 0, "tril": 0, "triu": 0, "slice_scatter": 0, "select_scatter": 0, "split_with_sizes_copy": 0, "permute_copy": 0,
+        "expand_copy": 0, "unfold_copy": 0, "diag_embed": 0, "block_diag": 0, "meshgrid": 0, "cartesian_prod": 0, "lift_fresh_copy": 0,
+        "movedim": 0, "tensor_split": 0, "view_copy": 0, "slice_copy": 0, "select_copy": 0, "transpose_copy": 0, "expand": 0, "unfold": 0,
     },
     "cast": {"_to_copy": 0, "to": 0, "type_as": 0, "quantize_per_tensor": 2, "quantize_per_channel": 2, "dequantize": 2},
     "gather": {
-        "embedding": 0, "index": 0, "_unsafe_index": 0, "index_select": 0, "gather": 0, "take": 0, "take_along_dim": 0, "index_put": 0, "scatter": 0, "scatter_add": 1,
-        "index_add": 1, "index_copy": 0, "index_fill": 0, "masked_scatter": 0, "one_hot": 1, "embedding_bag": 1, "_embedding_bag": 1,
+        "embedding": 0, "index": 0, "_unsafe_index": 0, "index_select": 0, "gather": 0, "take": 0, "take_along_dim": 0, "index_put": 0,
+        "scatter": 0, "index_copy": 0, "index_fill": 0, "masked_scatter": 0, "one_hot": 1, "embedding_bag": 1, "_embedding_bag": 1,
     },
     "create": {
-        "zeros": 0, "ones": 0, "full": 0, "arange": 1, "linspace": 2, "logspace": 2, "eye": 0, "tril_indices": 1, "triu_indices": 1, "scalar_tensor": 0,
-        "zeros_like": 0, "ones_like": 0, "full_like": 0, "new_zeros": 0, "new_ones": 0, "new_full": 0, "fill": 0, "zero": 0, "rand": 1, "randn": 4,
-        "rand_like": 1, "randn_like": 4, "randint": 1, "randperm": 1, "normal": 4, "uniform": 1, "empty": 0, "empty_like": 0, "new_empty": 0,
-        "empty_strided": 0, "new_empty_strided": 0, "empty_permuted": 0, "resize": 0, "hann_window": 3, "hamming_window": 3,
+        "zeros": 0, "ones": 0, "full": 0, "arange": 1, "linspace": 2, "logspace": 2, "eye": 0, "tril_indices": 1, "triu_indices": 1,
+        "scalar_tensor": 0, "zeros_like": 0, "ones_like": 0, "full_like": 0, "new_zeros": 0, "new_ones": 0, "new_full": 0, "fill": 0,
+        "zero": 0, "rand": 1, "randn": 4, "rand_like": 1, "randn_like": 4, "randint": 1, "randperm": 1, "normal": 4, "uniform": 1,
+        "empty": 0, "empty_like": 0, "new_empty": 0, "empty_strided": 0, "new_empty_strided": 0, "empty_permuted": 0, "resize": 0,
+        "hann_window": 3, "hamming_window": 3,
     },
 }  # fmt: skip
 """FLOPs per output element of each function that treats elements alike, by kind."""
@@ -381,29 +406,37 @@ for _kind, _functions in ELEMENTWISE.items():
 # --- functions of many inputs to one output ------------------------------------------------------------------------
 
 
-@rule("mean", "sum", "amax", "amin", "max", "min", "prod", "any", "all", "aminmax", "logsumexp", "var", "std", "var_mean", "std_mean",
-      "norm", "linalg_vector_norm", "argmax", "argmin", "cumsum", "cumprod", "nansum", "median", "count_nonzero", "cummax", "logcumsumexp")  # fmt: skip
+_REDUCTION_FLOPS = {
+    "aminmax": 2, "var": 4, "std": 4, "var_mean": 4, "std_mean": 4, "norm": 2, "linalg_vector_norm": 2, "logsumexp": 4, "logcumsumexp": 4,
+}  # fmt: skip
+
+
+@rule(
+    "mean", "sum", "amax", "amin", "max", "min", "prod", "any", "all", "argmax", "argmin", "cumsum", "cumprod", "nansum", "median",
+    "count_nonzero", "cummax", "cummin", *_REDUCTION_FLOPS,
+)  # fmt: skip
 def reduction(call: Call) -> Work:
     """Count one operation per input element (two-pass statistics four, norms two)."""
-    if call.op.name in ("max", "min") and len(call.inputs) > 1:  # the elementwise form
-        return Work("elementwise", vector_flops=call.out.numel, rows=call.out.numel)
-    per_element = {"var": 4, "std": 4, "var_mean": 4, "std_mean": 4, "norm": 2, "linalg_vector_norm": 2, "logsumexp": 4, "logcumsumexp": 4}
     count = call.inputs[0].numel
     out = call.out.numel
     spatial = len(call.inputs[0].shape) == 4 and 0 < out < count and call.op.name == "mean"
-    return Work("pool" if spatial else "reduction", vector_flops=per_element.get(call.op.name, 1) * count, rows=out, taps=count / max(out, 1))
+    flops = _REDUCTION_FLOPS.get(call.op.name, 1) * count
+    return Work("pool" if spatial else "reduction", vector_flops=flops, rows=out, taps=count / max(out, 1))
 
 
-@rule("avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices",
-      "max_pool1d_with_indices", "fractional_max_pool2d", "lp_pool2d", "mkldnn_max_pool2d")  # fmt: skip
+@rule(
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices",
+    "max_pool3d_with_indices", "fractional_max_pool2d",
+)  # fmt: skip
 def window_pool(call: Call) -> Work:
     """Count one operation per tap of the window and output element."""
     size = call.attr("kernel_size", (1,))
     dims = int(call.op.name[call.op.name.index("pool") + 4])
     size = (size,) * dims if isinstance(size, int) else size * dims if len(size) == 1 else size
     stride = call.attr("stride") or size
+    step = stride[0] if isinstance(stride, tuple) else stride
     taps = math.prod(size)
-    return Work("pool", vector_flops=call.out.numel * taps, rows=call.out.numel, taps=taps, stride=stride[0] if isinstance(stride, tuple) else stride)
+    return Work("pool", vector_flops=call.out.numel * taps, rows=call.out.numel, taps=taps, stride=step)
 
 
 @rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
@@ -414,14 +447,17 @@ def adaptive_pool(call: Call) -> Work:
     return Work("pool", vector_flops=count, rows=call.out.numel, taps=count / max(call.out.numel, 1))
 
 
-_RESIZE_FLOPS = {"nearest": 0, "linear": 3, "bilinear": 7, "trilinear": 15, "bicubic": 35, "grid": 11}
+_RESIZE_FLOPS = {"nearest": 0, "bilinear": 7, "trilinear": 15, "bicubic": 35, "linear": 3, "sampler_2d": 11, "sampler_3d": 21}
 
 
-@rule(*(f"{p}upsample_{m}{s}" for p in ("", "_") for m in ("nearest1d", "nearest2d", "nearest3d", "nearest_exact1d", "nearest_exact2d", "nearest_exact3d",
-      "linear1d", "bilinear2d", "bicubic2d", "trilinear3d", "bilinear2d_aa", "bicubic2d_aa") for s in ("",)), "grid_sampler", "grid_sampler_2d", "grid_sampler_3d", "interpolate")  # fmt: skip
+@rule(
+    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d",
+    "_upsample_nearest_exact3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d",
+    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "grid_sampler_2d", "grid_sampler_3d",
+)  # fmt: skip
 def resize(call: Call) -> Work:
     """Count the interpolation's operations per output element: 7 for bilinear, 35 for bicubic, none for nearest."""
-    method = next((m for m in ("nearest", "bilinear", "trilinear", "bicubic", "linear", "grid") if m in call.op.name), "bilinear")
+    method = next(m for m in _RESIZE_FLOPS if m in call.op.name)
     return Work("resize", vector_flops=_RESIZE_FLOPS[method] * call.out.numel, rows=call.out.numel)
 
 
@@ -429,19 +465,27 @@ def resize(call: Call) -> Work:
 def recurrent(call: Call) -> Work:
     """Count a recurrent layer: every weight matrix once per step and sequence."""
     source = call["input"]
-    matrices = [call.tensors[t] for t, role in zip(call.op.inputs, call.op.roles, strict=True) if role == "params" and len(call.tensors[t].shape) == 2]
+    params = (call.tensors[t] for t, role in zip(call.op.inputs, call.op.roles, strict=True) if role == "params")
+    matrices = [t for t in params if len(t.shape) == 2]
     steps = math.prod(source.shape[:2])
     macs = steps * sum(m.numel for m in matrices)
     return _product("linear", macs, steps, matrices[0].shape[0], source.shape[-1])
 
 
-@rule("_assert_async", "_assert_tensor_metadata", "sym_size", "record_stream")
+@rule("scatter_add", "index_add")
+def scattered_sum(call: Call) -> Work:
+    """Count one addition per element that is added."""
+    count = call["index" if call.op.name == "scatter_add" else "source"].numel
+    return Work("gather", vector_flops=count, rows=count)
+
+
+@rule("_assert_async", "_assert_tensor_metadata")
 def nothing(call: Call) -> Work:
     """Count an op that does no work on the device."""
     return Work("view")
 
 
-@rule("sort", "topk", "argsort", "kthvalue", "unique_dim")
+@rule("sort", "topk", "kthvalue")
 def sort(call: Call) -> Work:
     """Count n log2 n comparisons along the sorted dimension."""
     source = call.inputs[0]
@@ -449,11 +493,12 @@ def sort(call: Call) -> Work:
     return Work("sort", vector_flops=source.numel * max(math.ceil(math.log2(max(length, 2))), 1), rows=source.numel)
 
 
-@rule("cdist", "_cdist_forward", "_euclidean_dist", "pairwise_distance", "cosine_similarity")
+@rule("_cdist_forward", "_euclidean_dist", "cosine_similarity")
 def distance(call: Call) -> Work:
-    """Count three operations per coordinate of each pair of vectors."""
-    depth = call.inputs[0].shape[-1]
-    return Work("reduction", vector_flops=3 * call.out.numel * depth, rows=call.out.numel, taps=depth)
+    """Count three operations per coordinate of each pair of vectors; six for a cosine, which takes three inner products."""
+    cosine = call.op.name == "cosine_similarity"
+    depth = call.inputs[0].shape[call.attr("dim", 1) if cosine else -1]
+    return Work("reduction", vector_flops=(6 if cosine else 3) * call.out.numel * depth, rows=call.out.numel, taps=depth)
 
 
 @rule("_fft_r2c", "_fft_c2r", "_fft_c2c")
@@ -461,7 +506,8 @@ def fft(call: Call) -> Work:
     """Count 5 n log2 n operations over the transformed dimensions (Cooley-Tukey), half for real input or output."""
     big = max((*call.inputs, call.out), key=lambda t: t.numel)
     length = math.prod(big.shape[d] for d in call.attr("dim", (-1,)))
-    return Work("reduction", vector_flops=5 * big.numel * math.log2(max(length, 2)) / (1 if call.op.name == "_fft_c2c" else 2), rows=big.numel)
+    flops = 5 * big.numel * math.log2(max(length, 2)) / (1 if call.op.name == "_fft_c2c" else 2)
+    return Work("reduction", vector_flops=flops, rows=big.numel)
 
 
 @rule("col2im")
@@ -470,12 +516,10 @@ def col2im(call: Call) -> Work:
     return Work("copy", vector_flops=call.inputs[0].numel, rows=call.out.numel)
 
 
-@rule("deform_conv2d", "torchvision.deform_conv2d")
+@rule("torchvision.deform_conv2d")
 def deformable_conv(call: Call) -> Work:
     """Count a convolution whose taps are interpolated: the product, and a bilinear sample per tap and input channel."""
     weight, out = call["weight"], call.out
-    macs = out.numel * math.prod(weight.shape[1:])
-    samples = out.numel // weight.shape[0] * call["input"].shape[1] * math.prod(weight.shape[2:])
-    product = _product("conv", macs, out.numel // weight.shape[0], weight.shape[0], math.prod(weight.shape[1:]), 1, math.prod(weight.shape[2:]))
-    return Work(product.kind, macs, product.matrix_flops, 7 * samples, product.rows, product.columns, product.depth, 1, product.taps)
-
+    depth, taps, rows = math.prod(weight.shape[1:]), math.prod(weight.shape[2:]), out.numel // weight.shape[0]
+    product = _product("conv", out.numel * depth, rows, weight.shape[0], depth, 1, taps)
+    return replace(product, vector_flops=7 * rows * call["input"].shape[1] * taps)

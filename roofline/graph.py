@@ -123,13 +123,16 @@ class Graph:
 
     def is_view(self, op: Op) -> bool:
         """Tell whether *op* only renames memory: every output lives in an input's storage and nothing is overwritten."""
-        if op.inplace or not op.outputs:
+        if op.inplace or not op.outputs or self.tensors[op.outputs[0]].storage == op.outputs[0]:
             return False
         read = {self.tensors[t].storage for t in op.inputs}
         return all(self.tensors[t].storage in read for t in op.outputs)
 
     def with_batch(self, batch: int) -> "Graph":
-        """Return the same graph at another *batch* size, exactly as tracing at that size would give it."""
+        """Return the same graph at another *batch* size, exactly as tracing at that size would give it.
+
+        Only at batch 1 may the two differ: a reshape that moves the batch dimension copies here, and is free in a trace.
+        """
         if batch == self.batch:
             return self
         if self.batch is None:
@@ -160,7 +163,9 @@ class Graph:
         written = {t.id for t in self.tensors if t.kind != "activation"}
         for ops in self.kernels:
             inside = {t for op in ops for t in self.ops[op].outputs}
-            _require(all(t in written or t in inside for op in ops for t in self.ops[op].inputs), "kernels must be in an order that can run")
+            _require(
+                all(t in written or t in inside for op in ops for t in self.ops[op].inputs), "kernels must be in an order that can run"
+            )
             written |= inside
 
     def to_json(self) -> str:

@@ -28,8 +28,8 @@ def scaled(value: float, unit: str, *, digits: int = 3) -> str:
         return f"{value:g} {unit}".rstrip()
     exponent = min(max(math.floor(math.log10(abs(value)) / 3), 0), 5)
     mantissa = significant(value / 1000.0**exponent, digits)
-    if float(mantissa) >= 1000 and exponent < 5:
-        exponent, mantissa = exponent + 1, significant(value / 1000.0 ** (exponent + 1), digits)
+    if abs(float(mantissa)) >= 1000 and exponent < 5:
+        exponent, mantissa = exponent + 1, significant(math.copysign(1.0, value), digits)
     return f"{mantissa} {('', 'k', 'M', 'G', 'T', 'P')[exponent]}{unit}".rstrip()
 
 
@@ -37,8 +37,8 @@ def significant(value: float, digits: int = 3) -> str:
     """Write *value* with *digits* significant figures and no exponent: `significant(12.345) == "12.3"`."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:.{decimals}f}"
+    exponent = int(f"{value:.{digits - 1}e}".rpartition("e")[2])  # after rounding: 9.996 is 10.0
+    return f"{value:.{max(digits - 1 - exponent, 0)}f}"
 
 
 def seconds(value: float, *, digits: int = 3) -> str:

@@ -1,5 +1,6 @@
 """The command line: one file a command, each of which parses, calls the library and prints."""
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ from roofline.errors import RooflineError
 
 COMMANDS = {
     "analyze": "roofline.cli.analyze",
+    "measure": "roofline.cli.measure",
     "models": "roofline.cli.models",
     "hardware": "roofline.cli.hardware",
     "cache": "roofline.cli.cache",
@@ -38,9 +40,16 @@ class Commands(click.Group):
             import difflib
 
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = f"; did you mean {close[0]}?" if close else ";"
             raise click.UsageError(f"unknown command {args[0]!r}{hint} known: {', '.join(COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; where the reader of its output has gone, end before click makes that a failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return _reader_gone()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -63,6 +72,9 @@ def root() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; end with exit code 0, 1 (a check asked for failed) or 2 (bad input or interrupted)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character still shows the rest
     sys.exit(run(arguments))
 
 
@@ -71,23 +83,31 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         result: Any = root.main(args=arguments, prog_name="roofline", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return BAD_INPUT
     except click.ClickException as error:
-        return _fail(error.format_message(), usage=error)
+        return _fail(error.format_message(), context=getattr(error, "ctx", None))
     except RooflineError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted")
-    except BrokenPipeError:  # the reader has gone, as in `roofline ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _reader_gone()
+    except SystemExit as error:  # of `hardware check`
+        return int(error.code or 0)
     except MemoryError:
         return _fail("out of memory; use a smaller network or fewer batch sizes")
     return result if isinstance(result, int) else 0
 
 
-def _fail(message: str, usage: click.ClickException | None = None) -> int:
-    context = getattr(usage, "ctx", None)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    if context is not None:
-        print(f"see: {context.command_path} --help", file=sys.stderr)
+def _reader_gone() -> int:
+    """End in peace, as in `roofline ... | head`: what is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _fail(message: str, context: click.Context | None = None) -> int:
+    help_at = f"; see {context.command_path} --help" if context is not None else ""
+    print(f"error: {' '.join(message.split()).removesuffix('.')}{help_at}", file=sys.stderr)
     return BAD_INPUT

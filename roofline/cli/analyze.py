@@ -1,12 +1,17 @@
 """`roofline analyze`: predict how a network runs on one or several devices."""
 
+import re
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from typing import TYPE_CHECKING
 
 import click
 
 from roofline.cli.console import status, terminal
+
+if TYPE_CHECKING:
+    from roofline.report.report import Report
 
 STRICT_FAILED = 1
 
@@ -27,26 +32,56 @@ class Commas(click.ParamType):
             self.fail("give at least one value", param, ctx)
         if not self.whole_numbers:
             return tuple(dict.fromkeys(parts))
-        if bad := [part for part in parts if not part.removeprefix("-").isdecimal()]:
+        if bad := [part for part in parts if not re.fullmatch(r"-?[0-9]{1,18}", part)]:
             self.fail(f"{bad[0]!r} is not a whole number", param, ctx)
         return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 @click.command(short_help="Predict time, bound and limit of a network on devices.")
 @click.argument("model")
-@click.option("--hw", "--hardware", "hardware", type=Commas("device[,device]"), required=True, help="Devices: names (`roofline hardware list`) or YAML files; several give a comparison.")
+@click.option(
+    "--hw",
+    "--hardware",
+    "hardware",
+    type=Commas("device[,device]"),
+    required=True,
+    help="Devices: names (`roofline hardware list`) or YAML files; several give a comparison.",
+)
 @click.option("-b", "--batch", "batches", type=Commas("n[,n]", whole_numbers=True), default="1", show_default=True, help="Batch sizes.")
 @click.option("--image-size", "--img-size", type=int, help="Pixels a side [default: the network's own].")
 @click.option("--in-chans", type=int, help="Input channels [default: the network's own].")
-@click.option("--input", "inputs", multiple=True, metavar="SHAPE[:DTYPE]", help="Shape of an input with the batch first, such as 1,3,224,224 or 1,128:int64; repeat for several inputs.")
-@click.option("--precision", "precisions", type=Commas("p[,p]"), default="fp32", show_default=True, help="fp32, tf32, amp, fp16, bf16, int8 or int4.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="SHAPE[:DTYPE]",
+    help="Shape of an input with the batch first, such as 1,3,224,224 or 1,128:int64; repeat for several inputs.",
+)
+@click.option(
+    "--precision", "precisions", type=Commas("p[,p]"), default="fp32", show_default=True, help="fp32, tf32, amp, fp16, bf16, int8 or int4."
+)
 @click.option("--mode", default="eager", show_default=True, help="Who runs it: eager, compiled, engine or ideal.")
 @click.option("--layout", default="nchw", show_default=True, help="nchw or nhwc (channels last).")
-@click.option("--what-if", "changes", multiple=True, metavar="NAME[=VALUE]", help="Change the network first: fold-bn, fuse-pointwise, fuse-all, weights=int8; repeat to combine.")
+@click.option(
+    "--what-if",
+    "changes",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Change the network first: fold-bn, fuse-pointwise, fuse-all, weights=int8; repeat to combine.",
+)
 @click.option("--top", type=click.IntRange(0), default=10, show_default=True, help="Layers to list.")
 @click.option("--depth", type=click.IntRange(1), help="Sum layers into modules of this depth.")
-@click.option("--sort", type=click.Choice(["time", "order", "flops", "bytes", "name"]), default="time", show_default=True, help="Order of the layers.")
-@click.option("-o", "--output", "outputs", multiple=True, metavar="FILE", help="Write the report: .html, .json, .csv or .md by suffix; repeat for several.")
+@click.option(
+    "--sort", type=click.Choice(["time", "order", "flops", "bytes", "name"]), default="time", show_default=True, help="Order of the layers."
+)
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FILE",
+    help="Write the report: .html, .json, .csv or .md by suffix; repeat for several.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
 @click.option("--strict", is_flag=True, help="Exit with code 1 when an op has no cost rule.")
 @click.option("--no-cache", is_flag=True, help="Trace again, and keep nothing.")
@@ -69,10 +104,11 @@ def command(
       roofline analyze efficientnet_b0 --hw v100 --json | jq '.analyses[0].latency_seconds'
     """
     from roofline.api import analyze_many
-    from roofline.report.export import save, to_json, writer_for
+    from roofline.files import save
+    from roofline.report.export import to_json, writer_for
 
     writers = [(path, writer_for(path)) for path in outputs]
-    with _progress(model, inputs):
+    with _progress(model), redirect_stdout(sys.stderr):  # what the user's code prints is no part of the report
         reports = analyze_many(
             model, hardware, batches, precisions=precisions, image_size=image_size, in_chans=in_chans, inputs=inputs,
             mode=mode, layout=layout, what_if=changes, cache=not no_cache,
@@ -82,18 +118,26 @@ def command(
     if as_json:
         sys.stdout.write(to_json(reports))
     else:
-        from roofline.report.text import render
-
-        console = terminal()
-        console.print(render(reports, top=top, depth=depth, sort=sort))
+        _print(reports, top=top, depth=depth, sort=sort)
         for path in outputs:
-            console.print(f"wrote {path}", style="dim", highlight=False, markup=False)
+            print(f"wrote {path}")
     if strict and reports[0].unknown:
         print(f"error: --strict: no cost rule for {', '.join(reports[0].unknown)}", file=sys.stderr)
         return STRICT_FAILED
     return 0
 
 
-def _progress(model: str, inputs: Sequence[str]) -> AbstractContextManager[object]:
+def _print(reports: "Sequence[Report]", *, top: int, depth: int | None, sort: str) -> None:
+    """Print in colours on a terminal, and as plain lines without trailing blanks elsewhere."""
+    from roofline.report.text import render, to_text
+
+    console = terminal()
+    if console.is_terminal:
+        console.print(render(reports, top=top, depth=depth, sort=sort))
+    else:
+        sys.stdout.write(to_text(reports, width=console.width, top=top, depth=depth, sort=sort))
+
+
+def _progress(model: str) -> AbstractContextManager[object]:
     """Show on a terminal's stderr that PyTorch is being loaded and the network traced."""
     return status(f"tracing {model}") if sys.stderr.isatty() else nullcontext()

@@ -15,7 +15,7 @@ WIDTH = 80
 
 @click.group("hardware")
 def command() -> None:
-    r"""List, show and check the profiles of devices.
+    """List, show and check the profiles of devices.
 
     \b
     Example:
@@ -26,7 +26,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in base units instead of a table.")
 def list_(*, as_json: bool) -> None:
-    r"""List every device that can be named, with its datasheet peaks.
+    """List every device that can be named, with its datasheet peaks.
 
     \b
     Example:
@@ -40,7 +40,7 @@ def list_(*, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in base units instead of text.")
 def show(name: str, *, as_json: bool) -> None:
-    r"""Show every figure of a device: datasheet peak, achievable ceiling, and where each comes from.
+    """Show every figure of a device: datasheet peak, achievable ceiling, and where each comes from.
 
     NAME is a device such as t4, an alias such as "Tesla T4", `host` for this machine, or a YAML file.
 
@@ -55,7 +55,7 @@ def show(name: str, *, as_json: bool) -> None:
 @command.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def check(files: Sequence[str]) -> None:
-    r"""Check profiles for figures that cannot be right or name no source; exit with 2 if there is an error.
+    """Check profiles for figures that cannot be right or name no source; exit with 2 if there is an error.
 
     FILE is a YAML file, or the name of a device.
 

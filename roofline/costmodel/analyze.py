@@ -1,22 +1,22 @@
 """Turn a graph and a device into an Analysis: what every kernel costs, how long it takes and what holds it back."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from roofline.costmodel.columns import Columns, tabulate
 from roofline import units
-from roofline.cost import KINDS, Cost
+from roofline.cost import KINDS, Cost, cost, work
+from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.hardware import Hardware
-from roofline.transforms.modes import Layout, Mode, check_layout, check_mode, execute
 from roofline.costmodel.timemodel import BOUNDS, Bound, Times, price
 from roofline.errors import RooflineError, UnsupportedError
 from roofline.graph import Graph
-from roofline.transforms.precision import PRECISIONS, to_precision
+from roofline.transforms.modes import Layout, Mode, check_layout, check_mode, execute
+from roofline.transforms.precision import check_precision, to_precision
 
 SCHEMA = 1
 """Version of the JSON form of an analysis."""
@@ -72,7 +72,7 @@ class Row:
         return max(BOUNDS, key=lambda b: self.seconds_by_bound.get(b, 0.0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Analysis:
     """Answer how fast *graph* runs on *hardware*, what holds each kernel back and how far the physical limit is.
 
@@ -173,11 +173,11 @@ class Analysis:
     def unknown(self) -> dict[str, tuple[int, float]]:
         """Ops without a cost rule: for each name, how many there are and how many bytes they move."""
         found: dict[str, tuple[int, float]] = {}
-        which = np.flatnonzero(self.columns.kind == KINDS.index("unknown"))
-        for k in which:
-            name = self.graph.ops[self.columns.anchor[k]].name
-            count, size = found.get(name, (0, 0.0))
-            found[name] = (count + 1, size + float(self.columns.bytes[self.index, k]))
+        missing = [op.id for op in self.graph.ops if work(op, self.graph).kind == "unknown"]
+        graph = self._at_batch() if missing else self.graph
+        for op in (graph.ops[i] for i in missing):
+            count, size = found.get(op.name, (0, 0.0))
+            found[op.name] = (count + 1, size + cost((op,), graph).bytes)
         return found
 
     @cached_property
@@ -214,8 +214,7 @@ class Analysis:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Shape and type of each input at this batch size, such as `1 x 3 x 288 x 288 fp32`."""
-        graph = self.graph if self.graph.batch is None else self.graph.with_batch(self.batch)
-        return tuple(f"{' x '.join(map(str, t.shape))} {t.dtype}" for t in graph.inputs)
+        return tuple(f"{' x '.join(map(str, t.shape))} {t.dtype}" for t in self._at_batch().inputs)
 
     def finding(self) -> str:
         """Say in one sentence where the time goes and why."""
@@ -226,6 +225,9 @@ class Analysis:
         first, second, margin = self.times.bounds()
         return first[self.index], second[self.index], margin[self.index]
 
+    def _at_batch(self) -> Graph:
+        return self.graph if self.graph.batch is None else self.graph.with_batch(self.batch)
+
     def _visible(self, k: int) -> bool:
         return bool(self.columns.ops[k]) or self.times.seconds[self.index, k] > 0
 
@@ -234,7 +236,7 @@ class Analysis:
 
     def _layer(self, k: int) -> str:
         op = self.graph.ops[self.columns.anchor[k]]
-        return op.module if _is_leaf(op.module, self.graph) else f"{op.module}.{op.name}".lstrip(".")
+        return op.module or self.model if _is_leaf(op.module, self.graph) else f"{op.module}.{op.name}".lstrip(".")
 
     def _cost(self, kernels: Iterable[int]) -> Cost:
         chosen, i, c = list(kernels), self.index, self.columns
@@ -243,13 +245,26 @@ class Analysis:
 
     def _prediction(self, k: int) -> Prediction:
         first, second, margin = self._bounds
-        t, i = self.times, self.index
-        ops = tuple(self.graph.ops[o].name for o in self.graph.kernels[k])
+        times, row = self.times, (self.index, k)
         return Prediction(
-            k, self.graph.ops[self.columns.anchor[k]].name, self._layer(k), KINDS[self.columns.kind[k]], ops, self._cost((k,)),
-            *(float(a[i, k]) for a in (t.seconds, t.compute, t.memory, t.overhead, t.occupancy, t.limit, t.fill)),
-            {name: float(b[i, k]) for name, b in t.level_bytes.items()}, BOUNDS[first[k]], BOUNDS[second[k]], float(margin[k]),
-        )  # fmt: skip
+            kernel=k,
+            name=self.graph.ops[self.columns.anchor[k]].name,
+            layer=self._layer(k),
+            kind=KINDS[self.columns.kind[k]],
+            ops=tuple(self.graph.ops[o].name for o in self.graph.kernels[k]),
+            cost=self._cost((k,)),
+            seconds=float(times.seconds[row]),
+            compute_seconds=float(times.compute[row]),
+            memory_seconds=float(times.memory[row]),
+            overhead_seconds=float(times.overhead[row]),
+            occupancy_seconds=float(times.occupancy[row]),
+            limit_seconds=float(times.limit[row]),
+            fill=float(times.fill[row]),
+            level_bytes={name: float(size[row]) for name, size in times.level_bytes.items()},
+            bound=BOUNDS[first[k]],
+            runner_up=BOUNDS[second[k]],
+            margin=float(margin[k]),
+        )
 
     def _group(self, label: Callable[[int], str]) -> tuple[Row, ...]:
         members: dict[str, list[int]] = {}
@@ -294,11 +309,13 @@ def analyze_grid(
 ) -> tuple[Analysis, ...]:
     """Analyze *graph* for every device, precision and batch size, in that order of nesting.
 
-    *change* is a what-if applied after the precision and before the mode; *changes* names it in reports. The graph is grouped into kernels and tabulated once for each precision (and, in mode `ideal`, for each device).
+    *change* is a what-if applied after the precision and before the mode; *changes* names it in reports. The
+    graph is grouped into kernels and tabulated once for each precision (and, in mode `ideal`, for each device).
     """
     checked_mode, checked_layout = check_mode(mode), check_layout(layout)
-    for batch in batches:
-        _check_batch(batch, graph)
+    if all(graph.is_view(op) for op in graph.ops):
+        raise RooflineError(f"{graph.name or 'this graph'} runs no kernel, only views; there is nothing to analyze")
+    batches = tuple(_batch_size(batch, graph) for batch in batches)
     prepared: dict[tuple[str, str, float], tuple[Graph, Columns]] = {}
     found: list[Analysis] = []
     for hardware in devices:
@@ -312,7 +329,8 @@ def analyze_grid(
             run, columns = prepared[key]
             times = price(columns, hardware, checked_mode, checked_layout)
             found += (
-                Analysis(run, hardware, checked_mode, precision, checked_layout, batch, columns, times, i, changes) for i, batch in enumerate(batches)
+                Analysis(run, hardware, checked_mode, precision, checked_layout, batch, columns, times, i, changes)
+                for i, batch in enumerate(batches)
             )
     return tuple(found)
 
@@ -324,19 +342,39 @@ def on_chip(hardware: Hardware) -> float:
 
 def _check_precision(precision: str, hardware: Hardware) -> str:
     """Raise UnsupportedError unless *hardware* runs *precision*; return the half type that autocast uses there."""
+    check_precision(precision)
     lower = "fp16" if hardware.supports("fp16") or not hardware.supports("bf16") else "bf16"
     if precision == "amp" and not hardware.supports(lower):
         raise UnsupportedError(f"{hardware.id} has no fp16 or bf16 unit, so amp would change nothing; use precision fp32")
-    if precision in PRECISIONS and precision != "amp":
+    if precision != "amp":
         hardware.matmul_engine(precision)
     return lower
 
 
-def _check_batch(batch: int, graph: Graph) -> None:
-    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise RooflineError(f"bad batch size {batch}; use a whole number from 1 to {MAX_BATCH}")
+def check_request(devices: Sequence[Hardware], batches: Sequence[Any], precisions: Sequence[str], mode: str, layout: str) -> None:
+    """Raise what `analyze_grid` would raise whatever the graph: a mistake is told before a network is traced for it."""
+    check_mode(mode)
+    check_layout(layout)
+    for batch in batches:
+        _whole_batch(batch)
+    for precision in precisions:
+        for hardware in devices:
+            _check_precision(precision, hardware)
+
+
+def _whole_batch(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= (batch := int(value)) <= MAX_BATCH:
+        raise RooflineError(f"bad batch size {value!r}; use a whole number from 1 to {MAX_BATCH}")
+    return batch
+
+
+def _batch_size(value: Any, graph: Graph) -> int:
+    """Return *value* if *graph* can run that many items at once; raise RooflineError otherwise."""
+    batch = _whole_batch(value)
     if graph.batch is None and batch != _fixed_batch(graph):
-        raise RooflineError(f"{graph.name or 'this graph'} is fixed at batch {_fixed_batch(graph)}; export or trace it with a dynamic batch to use {batch}")
+        fixed = f"{graph.name or 'this graph'} is fixed at batch {_fixed_batch(graph)}"
+        raise RooflineError(f"{fixed}; export or trace it with a dynamic batch to use {batch}")
+    return batch
 
 
 def _fixed_batch(graph: Graph) -> int:
@@ -385,20 +423,20 @@ def _plain_prediction(p: Prediction) -> dict[str, Any]:
 
 def _finding(analysis: Analysis) -> str:
     """Name the bound that holds most of the time, the kinds of op it holds, and where the network stands on the roofline."""
-    bound = analysis.bound
-    share = analysis.seconds_by_bound[bound] / analysis.latency
-    held = sorted(analysis.by_op(), key=lambda row: -row.seconds_by_bound[bound])
-    names = [_plural(row.kind) for row in held[:2] if row.seconds_by_bound[bound] > 0.1 * analysis.seconds_by_bound[bound]]
-    subject = " and ".join(names) or "kernels"
-    dtype = _matrix_dtype(analysis)
-    where = f"ridge point {analysis.hardware.ridge(dtype):.0f} FLOP/byte ({dtype}), this network averages {units.significant(analysis.intensity, 2)}"
-    why = {
+    bound, device = analysis.bound, analysis.hardware
+    rows = sorted(analysis.by_op(), key=lambda row: -row.seconds_by_bound[bound])
+    held = [row for row in rows[:2] if row.seconds_by_bound[bound] > 0.1 * analysis.seconds_by_bound[bound]]
+    share = sum(row.seconds_by_bound[bound] for row in held) / analysis.latency
+    subject = " and ".join(_plural(row.kind) for row in held)
+    where = {
         "memory": f"in memory-bound {subject}",
         "compute": f"in compute-bound {subject}",
-        "occupancy": f"in {subject} too small to fill the {analysis.hardware.units} {analysis.hardware.unit_name}s",
-        "overhead": f"waiting for dispatch and launch, mostly of {subject}",
+        "occupancy": f"in {subject} too small to fill the {device.units} {device.unit_name}s",
+        "overhead": f"waiting for dispatch and launch of {subject}",
     }[bound]
-    return f"{100 * share:.0f} % of the time is spent {why}; {where}."
+    dtype = _matrix_dtype(analysis)
+    average = f"ridge point {device.ridge(dtype):.0f} FLOP/byte ({dtype}), this network averages {units.significant(analysis.intensity, 2)}"
+    return f"{100 * share:.0f} % of the time is spent {where}; {average}."
 
 
 def _matrix_dtype(analysis: Analysis) -> str:
@@ -406,9 +444,12 @@ def _matrix_dtype(analysis: Analysis) -> str:
     return analysis.columns.matrix_dtype[int(np.argmax(flops))] if len(flops) else "fp32"
 
 
-_PLURALS = {"linear": "linear layers", "attention": "attention", "softmax": "softmaxes", "matmul": "matrix products", "pool": "pooling", "resize": "resizing",
-            "create": "tensor creation", "elementwise": "elementwise ops", "compare": "comparisons", "copy": "copies", "unknown": "unknown ops"}  # fmt: skip
+_PLURALS = {
+    "linear": "linear layers", "attention": "attention", "softmax": "softmaxes", "matmul": "matrix products", "pool": "pooling",
+    "resize": "resizing", "create": "tensor creation", "elementwise": "elementwise ops", "compare": "comparisons", "copy": "copies",
+    "unknown": "unknown ops",
+}  # fmt: skip
 
 
 def _plural(kind: str) -> str:
-    return _PLURALS.get(kind) or re.sub(r"$", "s", kind)
+    return _PLURALS.get(kind, f"{kind}s")

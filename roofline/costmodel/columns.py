@@ -1,12 +1,13 @@
 """Turn a graph into columns: one NumPy array per quantity, over kernels and batch sizes.
 
 What depends on the batch is exact: tensor sizes are powers of it by construction, and the work of an op is evaluated at
-each batch, or at three and interpolated where it is a polynomial of degree two at most, as it is for every rule.
+each batch, or at a few and interpolated: by every rule it is a polynomial of the batch.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 WORK_FIELDS = ("macs", "matrix_flops", "vector_flops", "rows", "columns", "depth", "groups", "taps", "stride")
+_ARITHMETIC = frozenset({*FLOATS, "int8", "int4", "fp4"})
 _SUMMED = ("macs", "matrix_flops", "vector_flops")
 
 
@@ -88,16 +90,22 @@ class Columns:
 
     def by_kernel(self, edges: Floats) -> Floats:
         """Sum a (batches, edges) array over the edges of each kernel."""
-        running = np.concatenate([np.zeros((len(edges), 1)), np.cumsum(edges, axis=1)], axis=1)
-        return running[:, self._stops] - running[:, self._starts]
+        return _sum_at(self.edge_kernel, edges, self.size)
 
     @cached_property
-    def _starts(self) -> Ints:
-        return np.searchsorted(self.edge_kernel, np.arange(self.size), side="left")
+    def matrix_types(self) -> tuple[tuple[str, ...], Ints]:
+        """Distinct names of *matrix_dtype*, and for each kernel the position of its own."""
+        return _coded(self.matrix_dtype)
 
     @cached_property
-    def _stops(self) -> Ints:
-        return np.searchsorted(self.edge_kernel, np.arange(self.size), side="right")
+    def vector_types(self) -> tuple[tuple[str, ...], Ints]:
+        """Distinct names of *vector_dtype*, and for each kernel the position of its own."""
+        return _coded(self.vector_dtype)
+
+    @cached_property
+    def product_types(self) -> frozenset[str]:
+        """Names of *matrix_dtype* for which some kernel has work."""
+        return frozenset(d for d, flops in zip(self.matrix_dtype, self.matrix_flops[0], strict=True) if flops > 0)
 
 
 WEIGHT, INPUT, OUTPUT = range(3)
@@ -107,21 +115,23 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
     """Evaluate every kernel of *graph* at each of *batches*."""
     batches = tuple(batches)
     numel = _numel(graph, batches)
-    per_op = _work_table(graph, batches)
     works = [work(op, graph) for op in graph.ops]
-    anchors = np.array([_anchor(kernel, works, graph) for kernel in graph.kernels], dtype=np.int64)
+    per_op = _work_table(graph, works, batches)
+    dtypes = [_input_dtype(op, graph) for op in graph.ops]
+    home, count = np.array([graph.kernel_of[op.id] for op in graph.ops], dtype=np.int64), len(graph.kernels)
+    free = np.array([w.kind == "view" for w in works], dtype=bool)
+    anchors = np.array([_anchor(kernel, works) for kernel in graph.kernels], dtype=np.int64)
     edges = _edges(graph, numel)
-    produced = [max((t for i in kernel for t in graph.ops[i].outputs), key=lambda t: graph.tensors[t].numel, default=-1) for kernel in graph.kernels]
     return Columns(
         batches=batches,
         kind=np.array([KINDS.index(works[a].kind) for a in anchors], dtype=np.int64),
         anchor=anchors,
-        **{name: _sum_kernels(per_op[name], graph) if name in _SUMMED else per_op[name][:, anchors] for name in WORK_FIELDS},
-        outputs=np.stack([numel[:, t] if t >= 0 else np.zeros(len(batches)) for t in produced], axis=1) if produced else np.zeros((len(batches), 0)),
-        matrix_dtype=tuple(_compute_dtype(kernel, works, graph, matrix=True) for kernel in graph.kernels),
-        vector_dtype=tuple(_compute_dtype(kernel, works, graph, matrix=False) for kernel in graph.kernels),
-        ops=np.array([sum(not _free(i, works) for i in kernel) for kernel in graph.kernels], dtype=np.int64),
-        views=np.array([sum(_free(i, works) for i in kernel) for kernel in graph.kernels], dtype=np.int64),
+        **{name: _sum_at(home, per_op[name], count) if name in _SUMMED else per_op[name][:, anchors] for name in WORK_FIELDS},
+        outputs=_largest_outputs(graph, numel),
+        matrix_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=True) for kernel in graph.kernels),
+        vector_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=False) for kernel in graph.kernels),
+        ops=np.bincount(home[~free], minlength=count),
+        views=np.bincount(home[free], minlength=count),
         edge_kernel=edges[0],
         edge_role=edges[1],
         edge_bytes=edges[2],
@@ -131,8 +141,14 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
     )
 
 
-def _free(op: int, works: Sequence[Work]) -> bool:
-    return works[op].kind == "view"
+def _coded(names: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
+    distinct = tuple(dict.fromkeys(names))
+    return distinct, np.array([distinct.index(name) for name in names], dtype=np.int64)
+
+
+def _sum_at(index: Ints, values: Floats, count: int) -> Floats:
+    """Add up the columns of *values* that have the same *index* below *count*."""
+    return np.array([np.bincount(index, weights=row, minlength=count) for row in values], dtype=np.float64)
 
 
 def _numel(graph: Graph, batches: Sequence[int]) -> Floats:
@@ -145,18 +161,40 @@ def _numel(graph: Graph, batches: Sequence[int]) -> Floats:
     return per_item * np.array(batches, dtype=np.float64)[:, None] ** powers
 
 
-def _work_table(graph: Graph, batches: Sequence[int]) -> dict[str, Floats]:
-    """Work of every op at every batch: (batches, ops) arrays."""
-    points = batches if graph.batch is None or len(batches) <= 3 else (1, 2, 3)
-    values = np.array([_work_rows(graph if graph.batch is None else graph.with_batch(b)) for b in points])
+def _largest_outputs(graph: Graph, numel: Floats) -> Floats:
+    """Elements of the largest tensor that each kernel writes; 0 where it writes none."""
+    written = [[t for i in kernel for t in graph.ops[i].outputs] for kernel in graph.kernels]
+    largest = [max(outputs, key=lambda t: graph.tensors[t].numel) if outputs else -1 for outputs in written]
+    padded = np.concatenate([numel, np.zeros((len(numel), 1))], axis=1)
+    return padded[:, np.array(largest, dtype=np.int64)]
+
+
+def _work_table(graph: Graph, works: Sequence[Work], batches: Sequence[int]) -> dict[str, Floats]:
+    """Work of every op at every batch, given the *works* at the graph's own: (batches, ops) arrays."""
+    enough = _enough_points(graph)
+    points = batches if graph.batch is None or len(batches) <= len(enough) else enough
+    values = np.stack([_work_rows(works if graph.batch in (None, b) else _works_at(b, graph)) for b in points])
     if points is not batches:
         values = np.einsum("bp,pof->bof", _lagrange(points, batches), values)
     return {name: values[:, :, i] for i, name in enumerate(WORK_FIELDS)}
 
 
-def _work_rows(graph: Graph) -> Floats:
-    rows = [tuple(getattr(w, name) for name in WORK_FIELDS) for w in (work(op, graph) for op in graph.ops)]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(WORK_FIELDS))
+def _enough_points(graph: Graph) -> tuple[int, ...]:
+    """Batch sizes that determine the work of every op.
+
+    A product reads its depth and writes its rows and columns. Where no tensor has the batch in two dimensions, no more
+    than one of the three can depend on it, so work is affine; a product of two such tensors is cubic.
+    """
+    return (1, 2) if all(sum(t.batch_powers) <= 1 for t in graph.tensors) else (1, 2, 3, 4)
+
+
+def _works_at(batch: int, graph: Graph) -> list[Work]:
+    rewritten = graph.with_batch(batch)
+    return [work(op, rewritten) for op in rewritten.ops]
+
+
+def _work_rows(works: Sequence[Work]) -> Floats:
+    return np.array(list(map(attrgetter(*WORK_FIELDS), works)), dtype=np.float64).reshape(len(works), len(WORK_FIELDS))
 
 
 def _lagrange(points: Sequence[int], batches: Sequence[int]) -> Floats:
@@ -166,56 +204,40 @@ def _lagrange(points: Sequence[int], batches: Sequence[int]) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def _sum_kernels(values: Floats, graph: Graph) -> Floats:
-    result = np.zeros((len(values), len(graph.kernels)))
-    index = np.empty(len(graph.ops), dtype=np.int64)
-    for kernel, ops in enumerate(graph.kernels):
-        index[list(ops)] = kernel
-    np.add.at(result.T, index, values.T)
-    return result
-
-
-def _anchor(kernel: Sequence[int], works: Sequence[Work], graph: Graph) -> int:
+def _anchor(kernel: Sequence[int], works: Sequence[Work]) -> int:
     """Choose the op that names a kernel: the one with the most FLOPs, then the largest output."""
-    return max(kernel, key=lambda i: (works[i].kind != "view", works[i].macs > 0, works[i].matrix_flops + works[i].vector_flops, works[i].rows, -i))
+
+    def rank(i: int) -> tuple[bool, bool, float, float, int]:
+        w = works[i]
+        return w.kind != "view", w.macs > 0, w.matrix_flops + w.vector_flops, w.rows, -i
+
+    return max(kernel, key=rank)
 
 
-def _compute_dtype(kernel: Sequence[int], works: Sequence[Work], graph: Graph, *, matrix: bool) -> str:
+def _compute_dtype(kernel: Sequence[int], works: Sequence[Work], dtypes: Sequence[str], *, matrix: bool) -> str:
     """Name the type the kernel's products (or other functions) compute in: the widest float or integer they read."""
-    wanted = [i for i in kernel if (works[i].matrix_flops > 0) == matrix and not _free(i, works)]
-    types = [_input_dtype(graph.ops[i], graph) for i in wanted]
-    return max(types, key=lambda d: BITS[d], default="fp32")
+    types = [dtypes[i] for i in kernel if (works[i].matrix_flops > 0) == matrix and works[i].kind != "view"]
+    return max(types, key=BITS.__getitem__, default="fp32")
 
 
 def _input_dtype(op: Op, graph: Graph) -> str:
-    types = [graph.tensors[t].dtype for t in (*op.inputs[:1], *op.outputs[:1])]
-    arithmetic = [d for d in types if d in FLOATS or d in ("int8", "int4", "fp4")]
-    return arithmetic[0] if arithmetic else "fp32"
+    types = (graph.tensors[t].dtype for t in (*op.inputs[:1], *op.outputs[:1]))
+    return next((d for d in types if d in _ARITHMETIC), "fp32")
 
 
 def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats]:
     """List tensors that cross kernel borders: kernel, role, bytes and reuse distance."""
-    tensors: list[int] = []
-    limits: list[int] = []
-    kernels: list[int] = []
-    roles: list[int] = []
+    found: list[tuple[int, int, int, bool]] = []
     for k, ids in enumerate(graph.kernels):
         ops = [graph.ops[i] for i in ids]
-        for access in reads(ops, graph):
-            tensors.append(access.tensor)
-            limits.append(access.tensor if access.limit is None else access.limit)
-            roles.append(WEIGHT if is_constant(access.tensor, graph) else INPUT)
-            kernels.append(k)
-        for access in writes(ops, graph):
-            tensors.append(access.tensor)
-            limits.append(access.tensor if access.limit is None else access.limit)
-            roles.append(OUTPUT)
-            kernels.append(k)
-    roots = np.array([graph.tensors[t].storage for t in tensors], dtype=np.int64)
-    index, limit = np.array(tensors, dtype=np.int64), np.array(limits, dtype=np.int64)
+        for accesses, written in ((reads(ops, graph), False), (writes(ops, graph), True)):
+            found += [(k, a.tensor, a.tensor if a.limit is None else a.limit, written) for a in accesses]
+    kernel, index, limit, written = np.array(found, dtype=np.int64).reshape(-1, 4).T
+    roots = np.array([t.storage for t in graph.tensors], dtype=np.int64)[index]
+    constant = np.array([is_constant(t.id, graph) for t in graph.tensors], dtype=bool)[index]
+    role = np.where(written, OUTPUT, np.where(constant, WEIGHT, INPUT))
     width = np.array([BITS[t.dtype] / 8 * t.density for t in graph.tensors])
     size = np.minimum(np.minimum(numel[:, index], numel[:, roots]), numel[:, limit]) * width[index]
-    kernel, role = np.array(kernels, dtype=np.int64), np.array(roles, dtype=np.int64)
     return kernel, role, size, _distances(kernel, role, roots, size, len(graph.kernels))
 
 
@@ -224,11 +246,9 @@ def _distances(kernel: Ints, role: Ints, roots: Ints, size: Floats, count: int) 
 
     A network runs again and again, so the touch before the first read of a weight is its last one of the run before.
     """
-    traffic = np.zeros((len(size), count + 1))
-    np.add.at(traffic.T, kernel + 1, size.T)
-    before = np.cumsum(traffic, axis=1)
+    before = np.cumsum(_sum_at(kernel + 1, size, count + 1), axis=1)
     total = before[:, -1:]
-    previous, following = _neighbours(kernel, role, roots)
+    previous, following = _neighbours(kernel, role, roots, count)
     distance = np.full(size.shape, np.inf)
     for wrap, other in ((0.0, previous), (1.0, previous)):
         chosen = (role != OUTPUT) & (other >= 0) & ((other >= kernel) == bool(wrap))
@@ -238,23 +258,20 @@ def _distances(kernel: Ints, role: Ints, roots: Ints, size: Floats, count: int) 
     return distance
 
 
-def _neighbours(kernel: Ints, role: Ints, roots: Ints) -> tuple[Ints, Ints]:
+def _neighbours(kernel: Ints, role: Ints, roots: Ints, count: int) -> tuple[Ints, Ints]:
     """For each edge, the kernel that touched the storage before (weights wrap around) and the one that reads it next."""
-    touches: dict[int, list[tuple[int, int]]] = {}
-    for edge, (k, root) in enumerate(zip(kernel.tolist(), roots.tolist(), strict=True)):
-        touches.setdefault(root, []).append((k, edge))
-    previous, following = np.full(len(kernel), -1, dtype=np.int64), np.full(len(kernel), -1, dtype=np.int64)
-    for found in touches.values():
-        last = -1
-        for k, edge in found:
-            earlier = [j for j, _ in found if j < k]
-            if earlier:
-                last = earlier[-1]
-            elif role[edge] == WEIGHT:
-                last = found[-1][0]
-            previous[edge] = last
-            following[edge] = next((j for j, e in found if j > k and role[e] != OUTPUT), -1)
-    return previous, following
+    touch = roots * count + kernel  # sorts by storage, then by kernel
+    touches, readings = np.unique(touch), np.unique(touch[role != OUTPUT])
+    previous = _kernel_at(np.searchsorted(touches, touch) - 1, touches, roots, count)
+    following = _kernel_at(np.searchsorted(readings, touch, side="right"), readings, roots, count)
+    last = touches[np.searchsorted(touches, (roots + 1) * count) - 1] % count
+    return np.where((previous < 0) & (role == WEIGHT), last, previous), following
+
+
+def _kernel_at(position: Ints, touches: Ints, roots: Ints, count: int) -> Ints:
+    """Kernel of the touch at each *position* of the sorted *touches*; -1 where that is beyond the storage of *roots*."""
+    found = np.concatenate([[-1], touches, [-1]])[position + 1]
+    return np.where(found // count == roots, found % count, -1)
 
 
 def _peak_activations(graph: Graph, numel: Floats) -> Floats:
@@ -275,10 +292,9 @@ def _peak_activations(graph: Graph, numel: Floats) -> Floats:
     dies.update((graph.tensors[t].storage, last) for t in graph.outputs if graph.tensors[t].storage in born)
     roots = np.array(list(born), dtype=np.int64)
     width = np.array([BITS[graph.tensors[r].dtype] / 8 * graph.tensors[r].density for r in born])
-    change = np.zeros((len(numel), last + 2))
-    sizes = numel[:, roots] * width if len(roots) else np.zeros((len(numel), 0))
-    np.add.at(change.T, np.array(list(born.values()), dtype=np.int64), sizes.T)
-    np.add.at(change.T, np.array([dies[r] for r in born], dtype=np.int64) + 1, -sizes.T)
+    first, final = (np.array([kernels[r] for r in born], dtype=np.int64) for kernels in (born, dies))
+    sizes = numel[:, roots] * width
+    change = _sum_at(first, sizes, last + 2) - _sum_at(final + 1, sizes, last + 2)
     return np.max(np.cumsum(change, axis=1), axis=1)
 
 

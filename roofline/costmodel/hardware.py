@@ -182,8 +182,12 @@ class Hardware:
         return found
 
     def vector_engine(self, dtype: str) -> Engine:
-        """Choose the engine of elementwise work in *dtype*: its own vector engine, else the fp32 one."""
-        found = self.engine(dtype, "vector") or self.engine("fp32", "vector")
+        """Choose the engine of elementwise work in *dtype*: its own vector engine, else the fp32 one.
+
+        Integer vector engines (DP4A, VNNI) only multiply and accumulate, so elementwise work on integers takes fp32.
+        """
+        own = None if dtype in ("int8", "int4") else self.engine(dtype, "vector")
+        found = own or self.engine("fp32", "vector")
         if found is None:
             raise UnsupportedError(f"{self.id} has no fp32 vector engine; add one to its profile")
         return found

@@ -5,14 +5,15 @@ engine (their sum where one engine does both); memory is the slowest level that 
 chip that the kernel's blocks occupy; overhead is the launch, and in eager mode on a GPU the wait for the host.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from roofline.costmodel.columns import Columns, Floats, Ints
 from roofline.cost import KINDS
-from roofline.costmodel.hardware import Hardware, MemoryLevel
+from roofline.costmodel.columns import Columns, Floats, Ints
+from roofline.costmodel.hardware import Engine, Hardware, MemoryLevel
 from roofline.transforms.modes import Layout, Mode
 
 Bound = Literal["compute", "memory", "overhead", "occupancy"]
@@ -25,7 +26,7 @@ ELEMENTS_PER_BLOCK = {"gpu": 1024, "cpu": 32768}
 """Elements one block of an elementwise kernel covers: 256 threads of 4 (PyTorch's vectorised CUDA kernels), and the grain
 below which PyTorch does not split work over CPU cores (at::internal::GRAIN_SIZE)."""
 
-_TRANSPOSED_KINDS = tuple(KINDS.index(kind) for kind in ("conv", "pointwise conv", "grouped conv"))
+_TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
 
 _REDUCING_KINDS = tuple(KINDS.index(kind) for kind in ("pool", "reduction"))
 
@@ -70,8 +71,7 @@ class Times:
 
 def price(columns: Columns, hardware: Hardware, mode: Mode, layout: Layout = "nchw") -> Times:
     """Predict the time of every kernel on *hardware*; raise UnsupportedError when it lacks a data type the kernels need."""
-    matrix, vector, shared = _compute(columns, hardware, datasheet=False)
-    compute = matrix + vector if shared else np.maximum(matrix, vector)
+    matrix, vector, compute = _compute(columns, hardware, datasheet=False)
     level_bytes = served_by_level(columns, hardware)
     moved = _with_transposes(level_bytes, columns, hardware, mode, layout)
     level_seconds = _memory(moved, hardware)
@@ -86,31 +86,33 @@ def price(columns: Columns, hardware: Hardware, mode: Mode, layout: Layout = "nc
     )  # fmt: skip
 
 
-def _compute(columns: Columns, hardware: Hardware, *, datasheet: bool) -> tuple[Floats, Floats, bool]:
-    """Seconds on the matrix and on the vector engine, and whether one engine does both kinds of work."""
-    products = {d: hardware.matmul_engine(d) for d, f in zip(columns.matrix_dtype, columns.matrix_flops[0] > 0, strict=True) if f}
-    others = {d: hardware.vector_engine(d) for d in set(columns.vector_dtype)}
-    rate_matrix = np.array([_rate(products.get(d), datasheet) for d in columns.matrix_dtype])
-    rate_vector = np.array([_rate(others[d], datasheet) for d in columns.vector_dtype])
-    shared = all(engine.kind == "vector" for engine in products.values())
-    return columns.matrix_flops / rate_matrix, columns.vector_flops / rate_vector, shared
+def _compute(columns: Columns, hardware: Hardware, *, datasheet: bool) -> tuple[Floats, Floats, Floats]:
+    """Seconds of the products, of all other work, and of both: their sum where one engine does both, else the larger."""
+    (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
+    products = [hardware.matmul_engine(d) if d in columns.product_types else None for d in matrix_types]
+    others = [hardware.vector_engine(d) for d in vector_types]
+    matrix = columns.matrix_flops / _rates(products, datasheet)[matrix_code]
+    vector = columns.vector_flops / _rates(others, datasheet)[vector_code]
+    shared = np.array([engine is not None and engine.kind == "vector" for engine in products])[matrix_code]
+    return matrix, vector, np.where(shared, matrix + vector, np.maximum(matrix, vector))
 
 
-def _rate(engine: object, datasheet: bool) -> float:
-    return 1.0 if engine is None else getattr(engine, "peak" if datasheet else "ceiling")
+def _rates(engines: Sequence[Engine | None], datasheet: bool) -> Floats:
+    """FLOP/s of each engine; 1 where there is no work for one. A card that boosts beats its datasheet: its ceiling is the limit then."""
+    return np.array([1.0 if e is None else max(e.peak, e.ceiling) if datasheet else e.ceiling for e in engines])
 
 
 def served_by_level(columns: Columns, hardware: Hardware) -> dict[str, Floats]:
     """Bytes of each kernel by the memory level that serves them: the nearest one that still holds the tensor, else DRAM."""
-    caches = _caches(hardware)
-    remaining = columns.edge_bytes
-    served: dict[str, Floats] = {}
-    for level in reversed(caches):
-        held = np.where(columns.edge_distance <= level.size, remaining, 0.0)
-        served[level.name] = columns.by_kernel(held)
-        remaining = remaining - held
-    served[hardware.memory[0].name] = columns.by_kernel(remaining)
-    return {level.name: served[level.name] for level in (hardware.memory[0], *caches)}
+    levels = (hardware.memory[0], *_caches(hardware))
+    beyond = np.zeros(columns.edge_distance.shape, dtype=np.int8)  # how many levels, from the nearest on, are too small
+    for size in np.maximum.accumulate([level.size for level in reversed(levels[1:])]):
+        beyond += columns.edge_distance > size
+    slot = columns.edge_kernel * len(levels) + (len(levels) - 1)  # one for each kernel and level
+    count = columns.size * len(levels)
+    sums = [np.bincount(slot - skip, weights=size, minlength=count) for skip, size in zip(beyond, columns.edge_bytes, strict=True)]
+    served = np.array(sums, dtype=np.float64).reshape(len(sums), columns.size, len(levels))
+    return {level.name: served[:, :, i] for i, level in enumerate(levels)}
 
 
 def _caches(hardware: Hardware) -> tuple[MemoryLevel, ...]:
@@ -125,8 +127,9 @@ def _with_transposes(served: dict[str, Floats], columns: Columns, hardware: Hard
     """
     if hardware.kind != "gpu" or layout == "nhwc" or mode != "eager":
         return served
-    on_tensor_cores = np.array([hardware.engine(d, "matrix") is not None for d in columns.matrix_dtype])
-    affected = on_tensor_cores & np.isin(columns.kind, _TRANSPOSED_KINDS) & (columns.matrix_flops[0] > 0)
+    types, code = columns.matrix_types
+    on_tensor_cores = np.array([hardware.engine(d, "matrix") is not None for d in types], dtype=bool)[code]
+    affected = on_tensor_cores & _TRANSPOSED[columns.kind] & (columns.matrix_flops[0] > 0)
     dram = hardware.memory[0].name
     return {**served, dram: served[dram] + np.where(affected, 2 * (columns.input_bytes + columns.output_bytes), 0.0)}
 
@@ -138,7 +141,7 @@ def _memory(served: dict[str, Floats], hardware: Hardware, *, datasheet: bool = 
     for name, nbytes in served.items():
         level = next(m for m in hardware.memory if m.name == name)
         passing = passing + nbytes
-        seconds[name] = passing / (level.peak if datasheet else level.copy)
+        seconds[name] = passing / (max(level.peak, level.copy) if datasheet else level.copy)
     return seconds
 
 
@@ -179,8 +182,6 @@ def host_wait(host: Floats, device: Floats) -> Floats:
 
 def _limit(columns: Columns, hardware: Hardware, served: dict[str, Floats]) -> Floats:
     """Datasheet roofline of each kernel: its work at peak or its bytes at peak bandwidth, nothing else."""
-    matrix, vector, shared = _compute(columns, hardware, datasheet=True)
-    compute = matrix + vector if shared else np.maximum(matrix, vector)
+    _, _, compute = _compute(columns, hardware, datasheet=True)
     memory = np.max(np.stack(list(_memory(served, hardware, datasheet=True).values())), axis=0)
     return np.maximum(compute, memory)
-

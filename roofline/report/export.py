@@ -3,10 +3,8 @@
 import csv
 import io
 import json
-import os
-import tempfile
+import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +93,7 @@ def to_csv(analyses: Sequence[Analysis]) -> str:
 
 def _plain_cell(value: Any) -> Any:
     """Keep a spreadsheet from running a layer's name as a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def to_markdown(analyses: Sequence[Analysis], *, top: int = 10) -> str:
@@ -106,7 +104,8 @@ def to_markdown(analyses: Sequence[Analysis], *, top: int = 10) -> str:
     analysis = analyses[0]
     layers = sorted(analysis.by_layer(), key=lambda row: -row.seconds)[:top]
     rows = [layer_row(row) for row in layers]
-    return f"## {_escape(analysis.model)} on {analysis.hardware.id}\n\n{summary}\n{analysis.finding()}\n\n### Slowest layers\n\n{_table(LAYER, rows)}"
+    title = f"## {_escape(analysis.model)} on {_escape(analysis.hardware.id)}"
+    return f"{title}\n\n{summary}\n{analysis.finding()}\n\n### Slowest layers\n\n{_table(LAYER, rows)}"
 
 
 SUMMARY = ("model", "device", "batch", "precision", "mode", "latency", "items/s", "limit", "reached", "bound", "memory")
@@ -136,7 +135,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return re.sub(r"([\\|\[`*])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
 
 
 def writer_for(path: str | Path) -> Callable[[Sequence[Analysis]], str]:
@@ -150,38 +149,3 @@ def writer_for(path: str | Path) -> Callable[[Sequence[Analysis]], str]:
     if suffix not in writers:
         raise RooflineError(f"cannot write {str(path)!r}: unknown suffix {suffix!r}; use {', '.join(writers)}")
     return writers[suffix]
-
-
-def save(text: str, path: str | Path | None) -> str:
-    """Write *text* to *path* through a temporary file beside it, so that no half-written file is left; return *text*."""
-    if path is None:
-        return text
-    target = Path(path)
-    if target.is_dir():
-        raise RooflineError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise _unwritable(path, error) from error
-        raise
-    return text
-
-
-def _unwritable(path: str | Path, error: OSError) -> RooflineError:
-    return RooflineError(f"cannot write {str(path)!r}: {error.strerror or error}; choose a folder that exists and is yours")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

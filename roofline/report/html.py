@@ -12,17 +12,24 @@ _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --paper: #ffffff;
   --compute: #009e73; --memory: #0072b2; --overhead: #d55e00; --occupancy: #cc79a7; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa4ae; --line: #3a424c; --paper: #0f1419; --memory: #56b4e9; } }
-.roofline { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem; margin: 0 auto; padding: 1rem; }
-.roofline h1 { font-size: 1.5rem; margin: 0 0 .25rem; overflow-wrap: anywhere; } .roofline h2 { font-size: 1.1rem; margin: 1.75rem 0 .5rem; }
+.roofline { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem; margin: 0 auto;
+  padding: 1rem; }
+.roofline h1 { font-size: 1.5rem; margin: 0 0 .25rem; overflow-wrap: anywhere; } .roofline h2 { font-size: 1.1rem;
+  margin: 1.75rem 0 .5rem; }
 .roofline .soft { color: var(--soft); } .roofline .finding { font-size: 1.1rem; margin: 1rem 0; }
-.roofline dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .75rem 1.5rem; margin: 1rem 0; }
-.roofline dt { color: var(--soft); font-size: .85rem; } .roofline dd { margin: 0; font-size: 1.15rem; font-weight: 600; } .roofline dd small { font-weight: 400; color: var(--soft); display: block; font-size: .8rem; }
-.roofline .bar { display: flex; height: 1.1rem; border-radius: 4px; overflow: hidden; background: var(--line); } .roofline .bar span { display: block; }
+.roofline dl { display: grid; grid-template-columns: repeat(2, 1fr); gap: .75rem 1.5rem; margin: 1rem 0; }
+@media (min-width: 700px) { .roofline dl { grid-template-columns: repeat(3, 1fr); } }
+.roofline dt { color: var(--soft); font-size: .85rem; } .roofline dd { margin: 0; font-size: 1.15rem; font-weight: 600; }
+  .roofline dd small { font-weight: 400; color: var(--soft); display: block; font-size: .8rem; }
+.roofline .bar { display: flex; height: 1.1rem; border-radius: 4px; overflow: hidden; background: var(--line); }
+  .roofline .bar span { display: block; }
 .roofline .key { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .85rem; margin: .35rem 0 0; padding: 0; list-style: none; }
 .roofline .dot { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .35rem; }
-.roofline .scroll { overflow-x: auto; } .roofline table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .88rem; }
+.roofline .scroll { overflow-x: auto; } .roofline table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;
+  font-size: .88rem; }
 .roofline th, .roofline td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-.roofline th { color: var(--soft); font-weight: 600; } .roofline td:first-child, .roofline th:first-child { text-align: left; padding-left: 0; }
+.roofline th { color: var(--soft); font-weight: 600; } .roofline td:first-child, .roofline th:first-child { text-align: left;
+  padding-left: 0; }
 .roofline .text { text-align: left; } .roofline .warn { color: var(--overhead); font-weight: 600; }
 """
 
@@ -47,10 +54,13 @@ def fragment(analysis: Analysis) -> str:
 def _section(analysis: Analysis, *, layers: int | None) -> str:
     rows = analysis.by_layer() if layers is None else sorted(analysis.by_layer(), key=lambda r: -r.seconds)[:layers]
     heading = "Layers, in order" if layers is None else "Slowest layers"
+    question = [
+        ", ".join(analysis.inputs), f"batch {analysis.batch}", analysis.precision, analysis.mode, analysis.layout,
+        *(f"what if {change}" for change in analysis.changes),
+    ]  # fmt: skip
     return (
         f"<h1>{escape(analysis.model)} on {escape(analysis.hardware.name)}</h1>"
-        f'<p class="soft">{escape(", ".join(analysis.inputs))} · batch {analysis.batch} · {analysis.precision} · {analysis.mode} · {analysis.layout}'
-        f"{escape(''.join(f' · what if {c}' for c in analysis.changes))}</p>"
+        f'<p class="soft">{escape(" · ".join(question))}</p>'
         f'<p class="finding">{escape(analysis.finding())}</p>{_facts(analysis)}{_bar(analysis)}{_warnings(analysis)}'
         f"{_kinds(analysis.by_op())}{_table(LAYER, [layer_row(r) for r in rows], heading)}"
     )
@@ -64,7 +74,11 @@ def _facts(a: Analysis) -> str:
         ("Physical limit", units.seconds(a.lower_bound), f"datasheet roofline; {units.percent(a.lower_bound / a.latency)} reached"),
         ("Work", units.scaled(a.macs, "MACs"), f"{units.scaled(a.flops, 'FLOPs')} with elementwise work"),
         ("Traffic", units.scaled(a.bytes, "B"), f"{units.significant(a.intensity, 2)} FLOP/byte"),
-        ("Memory", units.scaled(a.peak_memory, "B"), f"of {units.scaled(a.hardware.memory_size, 'B')}; {units.scaled(a.params, '')} parameters"),
+        (
+            "Memory",
+            units.scaled(a.peak_memory, "B"),
+            f"of {units.scaled(a.hardware.memory_size, 'B')}; {units.scaled(a.params, '')} parameters",
+        ),
     )
     cells = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}<small>{escape(s)}</small></dd></div>" for n, v, s in facts)
     return f"<dl>{cells}</dl>"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -39,14 +40,11 @@ def comparison(analyses: Sequence[Analysis]) -> RenderableType:
     """Put several analyses side by side, one a line, without the columns that are the same in all of them."""
     rows = [summary_row(a) for a in analyses]
     constant = [i for i in range(5) if len({row[i] for row in rows}) == 1]
-    table = _table()
     kept = [i for i in range(len(SUMMARY)) if i not in constant]
-    for i in kept:
-        numeric = SUMMARY[i] not in ("model", "device", "precision", "mode", "bound")
-        table.add_column(SUMMARY[i], justify="right" if numeric else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(row[i], style=COLOURS.get(row[i], "")) for i in kept))
-    title = Text(", ".join(f"{SUMMARY[i]} {rows[0][i]}" if SUMMARY[i] != "model" else rows[0][i] for i in constant) or "comparison", style="bold")
+    title = Text(
+        ", ".join(f"{SUMMARY[i]} {rows[0][i]}" if SUMMARY[i] != "model" else rows[0][i] for i in constant) or "comparison", style="bold"
+    )
+    table = _Fitted([SUMMARY[i] for i in kept], [[row[i] for i in kept] for row in rows], spare=("reached", "memory", "items/s"))
     return Group(title, Text(), table)
 
 
@@ -58,7 +56,7 @@ def _report(analysis: Analysis, *, top: int, depth: int | None, sort: str) -> It
     yield Text(analysis.finding(), style="bold")
     yield Text()
     yield Text("time by kind of op", style="bold")
-    yield _RowsTable("kind of op", analysis.by_op(), counts=True)
+    yield _groups("kind of op", analysis.by_op(), counts=True)
     yield Text()
     rows = analysis.by_layer() if depth is None else analysis.by_module(depth)
     shown = sort_rows(rows, sort)[:top]
@@ -66,7 +64,7 @@ def _report(analysis: Analysis, *, top: int, depth: int | None, sort: str) -> It
     ending = "" if len(shown) == len(rows) else f" of {len(rows)}"
     order = {"time": "slowest", "order": "first", "name": "first by name", "flops": "largest by FLOPs", "bytes": "largest by bytes"}[sort]
     yield Text(f"{order} {noun}: {len(shown)}{ending}", style="bold")
-    yield _RowsTable("layer" if depth is None else "module", shown, counts=False)
+    yield _groups("layer" if depth is None else "module", shown, counts=False)
     yield from _footnotes([analysis])
 
 
@@ -76,12 +74,19 @@ def sort_rows(rows: Sequence[Row], by: str) -> list[Row]:
         raise RooflineError(f"unknown sort {by!r}; use one of {', '.join(SORTS)}")
     if by == "order":
         return list(rows)
-    keys: dict[str, Callable[[Row], Any]] = {"time": lambda r: -r.seconds, "flops": lambda r: -r.cost.flops, "bytes": lambda r: -r.cost.bytes, "name": lambda r: r.name}
+    keys: dict[str, Callable[[Row], Any]] = {
+        "time": lambda r: -r.seconds,
+        "flops": lambda r: -r.cost.flops,
+        "bytes": lambda r: -r.cost.bytes,
+        "name": lambda r: r.name,
+    }
     return sorted(rows, key=keys[by])
 
 
 def _title(analysis: Analysis) -> Text:
-    return Text.assemble((analysis.model, "bold cyan"), " on ", (analysis.hardware.name, "bold cyan"), f" ({analysis.hardware.id})")
+    return Text.assemble(
+        (_printable(analysis.model), "bold cyan"), " on ", (analysis.hardware.name, "bold cyan"), f" ({analysis.hardware.id})"
+    )
 
 
 def _header(analysis: Analysis) -> Table:
@@ -93,20 +98,23 @@ def _header(analysis: Analysis) -> Table:
     return grid
 
 
-def _facts(analysis: Analysis) -> Iterator[tuple[str, Text | str]]:
-    a, low_high = analysis, analysis.interval
-    device = a.hardware.memory_size
-    weights = a.columns.weight_storage_bytes
-    yield "input", f"{', '.join(a.inputs)}"
-    yield "run as", f"batch {a.batch}, {a.precision}, {a.mode}, {a.layout}" + (f", what if {', '.join(a.changes)}" if a.changes else "")
-    yield "model", f"{units.scaled(a.params, '')} parameters, {units.scaled(a.macs, 'MACs')}, {units.scaled(a.flops, 'FLOPs')} (2 per MAC, and elementwise)"
-    yield "traffic", f"{units.scaled(a.bytes, 'B')} read and written by {len(a.predictions)} kernels, {units.significant(a.intensity, 2)} FLOP/byte"
-    fits = "" if a.peak_memory <= device else "  DOES NOT FIT"
-    yield "memory", f"{units.scaled(a.peak_memory, 'B')} at the peak ({units.scaled(weights, 'B')} weights) of {units.scaled(device, 'B')}{fits}"
+def _facts(a: Analysis) -> Iterator[tuple[str, Text | str]]:
+    low, high = (units.seconds(s) for s in a.interval)
+    memory = a.hardware.memory_size
+    weights = units.scaled(a.columns.weight_storage_bytes, "B")
+    work = f"{units.scaled(a.macs, 'MACs')}, {units.scaled(a.flops, 'FLOPs')} (2 per MAC, and elementwise)"
+    fits = "" if a.peak_memory <= memory else "  DOES NOT FIT"
     kind = "calibrated" if a.calibrated else "uncalibrated"
-    yield "latency", Text.assemble((units.seconds(a.latency), "bold"), f"  (80 % between {units.seconds(low_high[0])} and {units.seconds(low_high[1])}; {kind})")
+    reached = f"{units.percent(a.lower_bound / a.latency)} of it is reached"
+    yield "input", ", ".join(a.inputs)
+    yield "run as", f"batch {a.batch}, {a.precision}, {a.mode}, {a.layout}" + (f", what if {', '.join(a.changes)}" if a.changes else "")
+    yield "model", f"{units.scaled(a.params, '')} parameters, {work}"
+    kernels = f"{len(a.predictions)} kernels, {units.significant(a.intensity, 2)} FLOP/byte"
+    yield "traffic", f"{units.scaled(a.bytes, 'B')} read and written by {kernels}"
+    yield "memory", f"{units.scaled(a.peak_memory, 'B')} at the peak ({weights} weights) of {units.scaled(memory, 'B')}{fits}"
+    yield "latency", Text.assemble((units.seconds(a.latency), "bold"), f"  (80 % between {low} and {high}; {kind})")
     yield "throughput", f"{units.significant(a.throughput)} items/s"
-    yield "limit", f"{units.seconds(a.lower_bound)} datasheet roofline of the same kernels; {units.percent(a.lower_bound / a.latency)} of it is reached"
+    yield "limit", f"{units.seconds(a.lower_bound)} datasheet roofline of the same kernels; {reached}"
     yield "bound by", _shares(a)
 
 
@@ -116,39 +124,46 @@ def _shares(analysis: Analysis) -> Text:
     return Text(", ").join(Text(text, style=style) for text, style in pieces)
 
 
-def _table() -> Table:
-    return Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim", show_edge=False)
+_WORDS = ("model", "device", "precision", "mode", "kind of op", "layer", "module", "kind", "bound")
+
+
+def _groups(first: str, rows: Sequence[Row], *, counts: bool) -> RenderableType:
+    """Put groups of kernels in a table: kinds of op with their *counts*, or layers with their kind."""
+    lines = [(_printable(r.name), str(r.kernels) if counts else r.kind, *layer_row(r)[2:]) for r in rows]
+    return _Fitted((first, "n" if counts else "kind", *LAYER[2:]), lines, spare=("MACs", "MB"))
+
+
+def _printable(name: str) -> str:
+    """Keep control characters, which a module's name may hold, from reaching the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 @dataclass(frozen=True, slots=True)
-class _RowsTable:
-    """A table of rows that gives the name what the figures leave of the width, and shortens it in the middle."""
+class _Fitted:
+    """A table as wide as its figures: it leaves out the *spare* columns that do not fit, and shortens the names in the first."""
 
-    first: str
-    rows: Sequence[Row]
-    counts: bool
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    spare: Sequence[str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        header = (self.first, "n" if self.counts else "kind", *LAYER[2:])
-        lines = [(r.name, str(r.kernels) if self.counts else r.kind, *layer_row(r)[2:]) for r in self.rows]
-        widths = [max(len(line[i]) for line in (header, *lines)) + 2 for i in range(len(header))]
-        columns = _fitting(header, widths, options.max_width)
-        table = _table()
+        widths = [max(map(cell_len, column)) + 2 for column in zip(self.header, *self.lines, strict=True)]
+        columns = _fitting(self.header, widths, self.spare, options.max_width)
+        room = max(options.max_width - sum(widths[i] for i in columns[1:]) - 2, 12)
+        table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim", show_edge=False)
         for i in columns:
-            left = i == 0 or header[i] in ("kind", "bound")
-            table.add_column(header[i], justify="left" if left else "right", no_wrap=True)
-        room = options.max_width - sum(widths[i] for i in columns[1:])
-        for line, row in zip(lines, self.rows, strict=True):
-            cells = (shorten(line[0], max(room - 2, 12)), *line[1:])
-            table.add_row(*(Text(cells[i], style=COLOURS[row.bound] if header[i] == "bound" else "") for i in columns))
+            table.add_column(self.header[i], justify="left" if self.header[i] in _WORDS else "right", no_wrap=True)
+        for line in self.lines:
+            cells = (shorten(line[0], room), *line[1:])
+            table.add_row(*(Text(cells[i], style=COLOURS.get(cells[i], "") if self.header[i] == "bound" else "") for i in columns))
         yield table
 
 
-def _fitting(header: Sequence[str], widths: Sequence[int], available: int) -> list[int]:
+def _fitting(header: Sequence[str], widths: Sequence[int], spare: Sequence[str], available: int) -> list[int]:
     """Leave out the columns that matter least until the names fit, or enough of them to tell rows apart."""
     columns = list(range(len(header)))
-    for name in ("MACs", "MB"):
-        if sum(widths[i] for i in columns[1:]) + min(widths[0], 32) > available:
+    for name in spare:
+        if name in header and sum(widths[i] for i in columns[1:]) + min(widths[0], 32) > available:
             columns.remove(header.index(name))
     return columns
 

@@ -6,13 +6,11 @@ sees half a file; the least recently used files go when the folder outgrows its 
 
 import gzip
 import hashlib
-import json
 import os
 import tempfile
 import zlib
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +21,7 @@ from roofline.graph import SCHEMA, Graph
 DEFAULT_LIMIT = 512 * 2**20
 """Bytes the folder may hold; set ROOFLINE_CACHE_LIMIT to another number of bytes."""
 
-_TRACER = 1  # raised when the tracer records the same network differently
+_TRACER = 2  # raised when the tracer records the same network differently
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +43,10 @@ def folder() -> Path:
     return Path(user_cache_dir("roofline", appauthor=False)) / "graphs"
 
 
-def key(name: str, *what: object) -> str | None:
-    """Hash everything that changes the graph: the spec, the zoo and torch versions, the schema; None for user code.
+def key(name: str, *what: object) -> str:
+    """Hash everything that changes the graph: the spec, the zoo and torch versions, the schema.
 
-    User code may import anything, so its graphs are never kept. An exported program counts by its bytes.
+    An exported program counts by its bytes. User code may import anything, so its graphs have no key: they are never kept.
     """
     parts: list[object] = [SCHEMA, _TRACER, name, what, _versions()]
     if name.endswith(".pt2"):
@@ -81,9 +79,9 @@ def store(entry: str, graph: Graph) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(gzip.compress(graph.to_json().encode(), compresslevel=3, mtime=0))
-            os.replace(temporary, folder() / f"{entry}.json.gz")
+            Path(temporary).replace(folder() / f"{entry}.json.gz")
         except BaseException:
-            os.unlink(temporary)
+            Path(temporary).unlink()
             raise
         _evict()
 

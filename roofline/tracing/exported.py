@@ -1,6 +1,8 @@
 """Turn a saved `torch.export` program into a module that the tracer can run, with its module paths."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,10 +21,20 @@ def load_exported(spec: ModelSpec) -> BuiltModel:
     if path is None or not path.is_file():
         raise UnknownNameError(f"unknown model file {spec.name!r}: no such file")
     try:
-        program = torch.export.load(str(path))
+        with _silenced(logging.getLogger("torch.export")):  # which prints the traceback of what is raised here anyway
+            program = torch.export.load(str(path))
     except Exception as error:
         raise ModelError(f"cannot read {path} as an exported program: {type(error).__name__}; write it with torch.export.save") from error
     return from_program(program, spec)
+
+
+@contextmanager
+def _silenced(logger: logging.Logger) -> Generator[None]:
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def from_program(program: "ExportedProgram", spec: ModelSpec) -> BuiltModel:
@@ -33,7 +45,8 @@ def from_program(program: "ExportedProgram", spec: ModelSpec) -> BuiltModel:
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     examples = [nodes[name].meta["val"] for name in names if isinstance(nodes[name].meta.get("val"), torch.Tensor)]
     inputs = make_inputs(spec.inputs) if spec.inputs else tuple(map(_empty_like, examples))
-    return BuiltModel(ExportedModule(program), inputs, trusted=False)
+    fixed = not all(e.ndim and isinstance(e.shape[0], torch.SymInt) for e in examples)
+    return BuiltModel(ExportedModule(program), inputs, trusted=False, fixed=fixed)
 
 
 class ExportedModule(torch.nn.Module):
@@ -66,7 +79,7 @@ class ExportedModule(torch.nn.Module):
     def roofline_run(self, tape: Any, inputs: Sequence[torch.Tensor]) -> Any:
         """Interpret the program on *inputs*, keeping *tape.path* at the module of each node."""
         given = iter(inputs)
-        arguments = [next(given) if kind == "USER_INPUT" else self.values.get(target) for kind, target in self.program_inputs]
+        arguments = [next(given) if kind == "USER_INPUT" else self.values.get(target or "") for kind, target in self.program_inputs]
         results = _PathInterpreter(self.code, tape).run(*arguments, enable_io_processing=False)
         return [results[i] for i in self.results]
 

@@ -4,13 +4,15 @@
 `package.module:callable` (both run that code), and `program.pt2` (a saved `torch.export` program).
 """
 
+import copy
 import difflib
 import fnmatch
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,25 +90,33 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class BuiltModel:
-    """A module on the meta device with its example inputs; *trusted* networks need no second trace to check the batch."""
+    """A module with its example inputs on the meta device.
+
+    *trusted* networks need no second trace to check the batch; *fixed* ones run at their own batch size only.
+    """
 
     module: "torch.nn.Module"
     inputs: "tuple[torch.Tensor, ...]"
     trusted: bool
+    fixed: bool = False
 
 
-def build(spec: ModelSpec) -> BuiltModel:
-    """Build the network that *spec* names on the meta device; raise UnknownNameError or ModelError."""
+def build(spec: ModelSpec, device: str = "meta") -> BuiltModel:
+    """Build the network that *spec* names; raise UnknownNameError or ModelError.
+
+    On the meta device it has shapes only; on a real *device* the random weights that its own code draws. The example
+    inputs are on the meta device in either case, and an exported program always is.
+    """
     spec.check()
     if spec.file is not None:
         from roofline.tracing.exported import load_exported
 
         return load_exported(spec)
     if spec.runs_user_code:
-        return _build_user(spec)
+        return _build_user(spec, device)
     zoo, name = _resolve(spec.name)
     with _named_failure(spec.name):
-        return _build_timm(spec, name) if zoo == "timm" else _build_torchvision(spec, name)
+        return _build_timm(spec, name, device) if zoo == "timm" else _build_torchvision(spec, name, device)
 
 
 def names(pattern: str = "*") -> tuple[str, ...]:
@@ -147,15 +157,24 @@ def _resolve(name: str) -> tuple[str, str]:
         return "torchvision", bare
     known = {"timm": _timm_names, "torchvision": _torchvision_names}
     candidates = [n for z, lister in known.items() if zoo in ("", z) for n in lister()]
-    close = difflib.get_close_matches(bare, dict.fromkeys(candidates), n=3)
-    hint = f"; did you mean {', '.join(close)}?" if close else "; "
-    raise UnknownNameError(f"unknown model {name!r}{hint} `roofline models PATTERN` lists the known ones; your own: net.py:build".replace(";  `", "; `"))
+    close = _closest(bare, candidates)
+    hint = f"; did you mean {', '.join(close)}?" if close else ";"
+    raise UnknownNameError(f"unknown model {name!r}{hint} `roofline models PATTERN` lists the known ones; your own: net.py:build")
 
 
-def _on_meta(make: "Callable[[], torch.nn.Module]") -> "torch.nn.Module":
-    """Call *make* with every tensor on the meta device; where its code needs numbers, with only the parameters there."""
+def _closest(name: str, candidates: Sequence[str]) -> list[str]:
+    """List the three *candidates* most like *name*, equals in alphabetical order."""
+    near = difflib.get_close_matches(name, set(candidates), n=20)
+    return sorted(near, key=lambda n: (-difflib.SequenceMatcher(None, n, name).ratio(), n))[:3]
+
+
+def _on(device: str, make: "Callable[[], torch.nn.Module]") -> "torch.nn.Module":
+    """Call *make* with every tensor on *device*; where its code needs numbers and meta has none, with only the parameters there."""
     import torch
 
+    if device != "meta":
+        with torch.device(device):
+            return make()
     try:
         with torch.device("meta"):
             return make()
@@ -167,16 +186,16 @@ def _on_meta(make: "Callable[[], torch.nn.Module]") -> "torch.nn.Module":
 
 
 @contextmanager
-def _parameters_on_meta() -> Iterator[None]:
+def _parameters_on_meta() -> Generator[None]:
     """Move each parameter to the meta device as it is registered, so that no more than one is allocated at a time."""
     import torch
 
     register = torch.nn.Module.register_parameter
 
-    def register_on_meta(module: "torch.nn.Module", name: str, parameter: "torch.nn.Parameter | None") -> None:
-        if parameter is not None and parameter.device.type != "meta":
-            parameter = torch.nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
-        register(module, name, parameter)
+    def register_on_meta(self: "torch.nn.Module", name: str, param: "torch.nn.Parameter | None") -> None:
+        if param is not None and param.device.type != "meta":
+            param = torch.nn.Parameter(torch.empty_like(param, device="meta"), requires_grad=param.requires_grad)
+        register(self, name, param)
 
     torch.nn.Module.register_parameter = register_on_meta
     try:
@@ -186,7 +205,7 @@ def _parameters_on_meta() -> Iterator[None]:
 
 
 @contextmanager
-def _named_failure(name: str) -> Iterator[None]:
+def _named_failure(name: str) -> Generator[None]:
     try:
         yield
     except RooflineError:
@@ -196,30 +215,31 @@ def _named_failure(name: str) -> Iterator[None]:
         raise ModelError(f"cannot build {name}: {type(error).__name__}: {lines[0][:200]}") from error
 
 
-def _build_timm(spec: ModelSpec, name: str) -> BuiltModel:
+def _build_timm(spec: ModelSpec, name: str, device: str) -> BuiltModel:
     import timm
 
-    options = {} if spec.in_chans is None else {"in_chans": spec.in_chans}
-    module = _on_meta(lambda: timm.create_model(name, pretrained=False, **options))
-    channels, own_size, _ = module.pretrained_cfg.get("input_size", (3, 224, 224))
+    options: dict[str, Any] = {} if spec.in_chans is None else {"in_chans": spec.in_chans}
+    module = _on(device, lambda: timm.create_model(name, pretrained=False, **options))
+    configuration: Any = module.pretrained_cfg
+    channels, own_size, _ = configuration.get("input_size", (3, 224, 224))
     size = spec.image_size or own_size
     if size != own_size:
-        module = _at_image_size(name, size, options) or module
+        module = _at_image_size(name, size, options, device) or module
     channels = spec.in_chans or channels
-    return _ready(module, spec.inputs or (InputSpec((1, channels, size, size)),))
+    return _ready(module, spec.inputs or (InputSpec((1, channels, size, size)),), device)
 
 
-def _at_image_size(name: str, size: int, options: dict[str, Any]) -> "torch.nn.Module | None":
+def _at_image_size(name: str, size: int, options: dict[str, Any], device: str) -> "torch.nn.Module | None":
     """Build a network whose weights depend on the image size (transformers); None where the size is no argument of it."""
     import timm
 
     try:
-        return _on_meta(lambda: timm.create_model(name, pretrained=False, img_size=size, **options))
+        return _on(device, lambda: timm.create_model(name, pretrained=False, img_size=size, **options))
     except TypeError:
         return None
 
 
-def _build_torchvision(spec: ModelSpec, name: str) -> BuiltModel:
+def _build_torchvision(spec: ModelSpec, name: str, device: str) -> BuiltModel:
     import torchvision.models
 
     builder = torchvision.models.get_model_builder(name)
@@ -231,9 +251,11 @@ def _build_torchvision(spec: ModelSpec, name: str) -> BuiltModel:
     options: dict[str, Any] = {"image_size": spec.image_size} if spec.image_size and name.startswith("vit_") else {}
     if not classifier and "weights_backbone" in inspect.signature(builder).parameters:
         options["weights_backbone"] = None
-    module = _on_meta(lambda: builder(weights=None, **options))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # about initialisation, which nobody sees here
+        module = _on(device, lambda: builder(weights=None, **options))
     size = spec.image_size or getattr(module, "image_size", None) or _published_crop(name)
-    return _ready(module, spec.inputs or (InputSpec((1, 3, size, size)),))
+    return _ready(module, spec.inputs or (InputSpec((1, 3, size, size)),), device)
 
 
 def _published_crop(name: str) -> int:
@@ -245,7 +267,7 @@ def _published_crop(name: str) -> int:
     return getattr(transforms, "keywords", {}).get("crop_size", 224)
 
 
-def _build_user(spec: ModelSpec) -> BuiltModel:
+def _build_user(spec: ModelSpec, device: str) -> BuiltModel:
     """Run the user's file or module, call the named function, and take the module it returns."""
     import torch
 
@@ -253,20 +275,16 @@ def _build_user(spec: ModelSpec) -> BuiltModel:
     is_file = source.endswith(".py")
     try:
         namespace = _load_file(Path(source)) if is_file else importlib.import_module(source)
-        make = getattr(namespace, attribute, None)
-        if make is None:
-            public = [n for n in vars(namespace) if not n.startswith("_")]
-            raise UnknownNameError(f"{source} has no {attribute!r}; it defines {', '.join(public[:10]) or 'nothing'}")
-        if isinstance(make, torch.nn.Module):
-            module = make
-        else:
-            module = _on_meta(make)
+        make = _attribute(namespace, attribute, source)
+        module: Any = make if isinstance(make, torch.nn.Module) else _on(device, make)
     except RooflineError:
         raise
     except ModuleNotFoundError as error:
         if is_file or (error.name and not source.startswith(error.name)):
             raise ModelError(f"{spec.name} failed: {error}") from error
-        raise UnknownNameError(f"unknown model {spec.name!r}: no module named {error.name!r}; for a file write path/to/net.py:{attribute}") from error
+        raise UnknownNameError(
+            f"unknown model {spec.name!r}: no module named {error.name!r}; for a file write path/to/net.py:{attribute}"
+        ) from error
     except Exception as error:
         raise ModelError(f"{spec.name} failed: {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}") from error
     if not isinstance(module, torch.nn.Module):
@@ -275,7 +293,14 @@ def _build_user(spec: ModelSpec) -> BuiltModel:
     inputs = make_inputs(spec.inputs or (InputSpec((1, channels, size, size)),))
     from roofline.tracing.trace import meta_copy
 
-    return BuiltModel(meta_copy(module), inputs, trusted=False)
+    return BuiltModel(meta_copy(module) if device == "meta" else copy.deepcopy(module).eval(), inputs, trusted=False)
+
+
+def _attribute(namespace: Any, name: str, source: str) -> Any:
+    if hasattr(namespace, name):
+        return getattr(namespace, name)
+    public = [n for n in vars(namespace) if not n.startswith("_")]
+    raise UnknownNameError(f"{source} has no {name!r}; it defines {', '.join(public[:10]) or 'nothing'}")
 
 
 def _load_file(path: Path) -> Any:
@@ -294,5 +319,5 @@ def _load_file(path: Path) -> Any:
     return module
 
 
-def _ready(module: "torch.nn.Module", inputs: Sequence[InputSpec]) -> BuiltModel:
-    return BuiltModel(module.to("meta").eval(), make_inputs(inputs), trusted=True)
+def _ready(module: "torch.nn.Module", inputs: Sequence[InputSpec], device: str) -> BuiltModel:
+    return BuiltModel(module.to(device).eval(), make_inputs(inputs), trusted=True)

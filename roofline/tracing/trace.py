@@ -6,14 +6,15 @@ No weight is allocated: shapes and types flow, numbers do not.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from roofline.errors import ModelError
 from roofline.graph import Graph, Kind, Op, Tensor, powers_of, singletons
@@ -27,38 +28,47 @@ _SECOND_PROBE = 3
 DTYPE_NAMES = {
     torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16",
     torch.float8_e4m3fn: "fp8", torch.float8_e5m2: "fp8", torch.int64: "int64", torch.int32: "int32",
-    torch.int16: "int16", torch.int8: "int8", torch.uint8: "int8", torch.bool: "bool",
+    torch.int16: "int16", torch.int8: "int8", torch.bool: "bool",
+    torch.uint64: "int64", torch.uint32: "int32", torch.uint16: "int16", torch.uint8: "int8",
     torch.complex64: "complex64", torch.complex128: "complex128",
 }  # fmt: skip
 
 WHOLE = frozenset({
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "matmul", "lstm", "gru", "rnn_tanh", "rnn_relu",
-    "scaled_dot_product_attention", "batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm", "softmax", "log_softmax",
-    "avg_pool1d", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
-    "pad", "to", "type_as", "contiguous", "dropout", "feature_dropout", "alpha_dropout", "prelu", "square", "one_hot", "tile", "cosine_similarity",
-    "reshape", "flatten", "reshape_as", "view_as", "expand_as", "unflatten", "chunk", "split", "swapaxes", "swapdims", "movedim", "moveaxis", "narrow",
-    "meshgrid", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_linear1d", "upsample_nearest1d", "repeat_interleave",
-    "stack", "where", "var", "std", "log_sigmoid", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "floor_divide", "true_divide", "concat",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "matmul", "lstm", "gru",
+    "rnn_tanh", "rnn_relu", "scaled_dot_product_attention", "batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm",
+    "softmax", "log_softmax", "avg_pool1d", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d", "adaptive_max_pool1d", "pad", "to", "type_as", "contiguous", "dropout", "feature_dropout", "alpha_dropout",
+    "prelu", "square", "one_hot", "tile", "cosine_similarity", "reshape", "flatten", "reshape_as", "view_as", "expand_as", "unflatten",
+    "chunk", "split", "swapaxes", "swapdims", "movedim", "moveaxis", "narrow", "meshgrid", "upsample_nearest1d", "upsample_nearest2d",
+    "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d",
+    "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "repeat_interleave", "stack", "where", "var",
+    "std", "log_sigmoid", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "floor_divide", "true_divide", "concat",
 })  # fmt: skip
 """Composite operators that are kept as one op; every other composite is recorded as the operators it is made of."""
 
 _UNRECORDED = frozenset({"device", "layout", "pin_memory", "generator"})
+_RELABELS = frozenset({"detach_", "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_"})
+"""In-place operators that write no memory: the tensor becomes a view of itself."""
+
 _NEEDS_VALUES = frozenset({"_local_scalar_dense", "item", "nonzero", "masked_select", "unique_consecutive", "_unique2", "equal"})
 
 
-def record(module: torch.nn.Module, inputs: Sequence[torch.Tensor], *, name: str = "", verify: bool = True) -> Graph:
+def record(module: torch.nn.Module, inputs: Sequence[torch.Tensor], *, name: str = "", verify: bool = True, fixed: bool = False) -> Graph:
     """Record one inference of *module* on meta tensors shaped like *inputs* and return it at the batch size of *inputs*.
 
     The first dimension shared by all inputs is the batch. The network runs at a prime batch size, so that the graph
     holds for every batch; with *verify* it runs a second time at another one, and where the two disagree (code that
-    depends on the batch size) the graph is fixed at the shapes given. Raises ModelError when the network cannot run.
+    depends on the batch size) the graph is fixed at the shapes given, as it is with *fixed*. Raises ModelError when the
+    network cannot run.
     """
-    batch = _common_batch(inputs)
+    batch = None if fixed else _common_batch(inputs)
     if batch is not None:
         try:
+            buffers = [*module.buffers()]
             graph = _probe(module, inputs, name)
             other = _run(module, _at_batch(inputs, _SECOND_PROBE), name) if verify else None
-            if other is not None and not _same(graph, other):  # perhaps the first run only filled the network's own caches
+            filled = _keeps_tensors(module, buffers) if other is None else not _same(graph, other)
+            if filled:  # perhaps the first run filled the network's own caches, which no later run does
                 graph = _probe(module, inputs, name)
             if other is None or _same(graph, other):
                 return graph.with_batch(batch)
@@ -95,6 +105,20 @@ def _probe(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -
     return _mark_batch(replace(_run(module, _at_batch(inputs, BATCH_PROBE), name), batch=BATCH_PROBE))
 
 
+def _keeps_tensors(module: torch.nn.Module, buffers: Sequence[torch.Tensor]) -> bool:
+    """Tell whether *module* has another buffer than *buffers*, or holds a tensor that is neither parameter nor buffer."""
+    if [*map(id, module.buffers())] != [*map(id, buffers)]:
+        return True
+    common = frozenset(vars(torch.nn.Module()))  # parameters, buffers, hooks: what every module has
+    return any(_holds_tensor(value) for m in module.modules() for name, value in vars(m).items() if name not in common)
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_tensor, value.values()))
+    return any(map(_holds_tensor, value)) if isinstance(value, (list, tuple)) else isinstance(value, torch.Tensor)
+
+
 def _mark_batch(graph: Graph) -> Graph:
     """Note on every size that the probe batch divides which power of the batch it is proportional to."""
     tensors = tuple(
@@ -122,7 +146,7 @@ def _same(graph: Graph, other: Graph) -> bool:
 
 
 def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> Graph:
-    tape = _Tape()
+    tape = _Tape(name or type(module).__name__)
     for path, parameter in module.named_parameters():
         tape.add(parameter, "weight", path)
     for path, buffer in module.named_buffers():
@@ -130,11 +154,11 @@ def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> 
     inputs = [t if t.device.type == "meta" else torch.empty_like(t, device="meta") for t in inputs]
     for i, tensor in enumerate(inputs):
         tape.add(tensor, "input", f"input{i}")
-    interpret = getattr(module, "roofline_run", None)  # an exported program brings its own interpreter
+    interpret: Any = getattr(module, "roofline_run", None)  # an exported program brings its own interpreter
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(_decomposed_attention())
-        modules = {path: type(m).__name__ for path, m in module.named_modules()} if interpret is None else module.modules_by_path
+        modules: Any = {path: type(m).__name__ for path, m in module.named_modules()} if interpret is None else module.modules_by_path
         stack.enter_context(_module_paths(module, tape))
         stack.enter_context(_Recorder(tape))
         try:
@@ -153,7 +177,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _decomposed_attention() -> Iterator[None]:
+def _decomposed_attention() -> Generator[None]:
     """Switch off the fused encoder path, so that attention layers show their linear layers and their attention op."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -164,7 +188,7 @@ def _decomposed_attention() -> Iterator[None]:
 
 
 @contextmanager
-def _module_paths(module: torch.nn.Module, tape: "_Tape") -> Iterator[None]:
+def _module_paths(module: torch.nn.Module, tape: "_Tape") -> Generator[None]:
     """Keep *tape.path* at the path of the innermost module that is running."""
     paths = {id(m): path for path, m in module.named_modules()}
     stack: list[str] = []
@@ -194,8 +218,9 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         signature = _signature(func)
-        if signature.packet in _NEEDS_VALUES:
-            raise ModelError(f"its code reads the values of a tensor (aten.{signature.packet}), and a trace has shapes only")
+        if signature.packet in _NEEDS_VALUES or (signature.packet == "index" and _selects(args[1])):
+            reads = f"its code reads the values of a tensor (aten.{signature.packet}), and a trace has shapes only"
+            raise ModelError(f"cannot trace {self.tape.name}: {reads}")
         kwargs = dict(kwargs or {})
         if signature.factory:
             kwargs["device"] = "meta"
@@ -225,15 +250,17 @@ class _Signature:
     composite: bool
 
 
-@lru_cache(maxsize=None)
-def _signature(func: Callable[..., Any]) -> _Signature:
-    schema = func._schema  # type: ignore[attr-defined]
+@cache
+def _signature(func: Any) -> _Signature:
+    schema = func._schema
     names = tuple(a.name for a in schema.arguments)
     defaults = {a.name: _plain(a.default_value) for a in schema.arguments if a.has_default_value() and a.name not in _UNRECORDED}
     written = frozenset(a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write)
     namespace, packet = schema.name.split("::", 1)
     takes_tensors = any("Tensor" in str(a.type) for a in schema.arguments)
     packet = packet if namespace == "aten" else f"{namespace}.{packet}"
+    if packet in _RELABELS:
+        packet, written = packet.removesuffix("_"), frozenset[str]()
     composite = packet not in WHOLE and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
     return _Signature(packet, names, defaults, written, "device" in names and not takes_tensors, composite)
 
@@ -242,6 +269,7 @@ def _signature(func: Callable[..., Any]) -> _Signature:
 class _Tape:
     """Collect tensors and ops while the network runs; the only mutable object of this module."""
 
+    name: str
     path: str = ""
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
@@ -260,7 +288,8 @@ class _Tape:
         shape = tuple(int(n) for n in tensor.shape)
         dtype = DTYPE_NAMES.get(tensor.dtype)
         if dtype is None:
-            raise ModelError(f"it uses the data type {tensor.dtype}, which has no cost model; use one of {', '.join(sorted(set(DTYPE_NAMES.values())))}")
+            known = ", ".join(sorted(set(DTYPE_NAMES.values())))
+            raise ModelError(f"cannot trace {self.name}: it uses the data type {tensor.dtype}, which has no cost model; use one of {known}")
         self.tensors.append(Tensor(new, shape, dtype, kind, root, name))
         self.ids[id(tensor)] = new
         self.alive += (tensor, storage)
@@ -353,8 +382,13 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [item for item in value if isinstance(item, torch.Tensor)] if isinstance(value, (list, tuple)) else []
 
 
+def _selects(indices: Any) -> bool:
+    """Tell whether a mask is among *indices*: how many elements it selects depends on its values."""
+    return any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(indices))
+
+
 def _nested_tensors(value: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def _plain(value: Any) -> Any:

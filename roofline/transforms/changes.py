@@ -21,9 +21,7 @@ class Change:
 
 def quantise_weights(graph: Graph, dtype: str) -> Graph:
     """Store the weights of convolutions and products as *dtype*; they are widened when read, so only bytes change."""
-    read = {
-        graph.tensors[t].storage for op in graph.ops for t, role in zip(op.inputs, op.roles, strict=True) if role in ("weight", "mat2")
-    }
+    read = {graph.tensors[t].storage for op in graph.ops for t, role in zip(op.inputs, op.roles, strict=True) if role in ("weight", "mat2")}
     tensors = tuple(
         replace(t, dtype=dtype) if t.kind == "weight" and t.storage in read and len(t.shape) > 1 and BITS[dtype] < BITS[t.dtype] else t
         for t in graph.tensors
@@ -33,7 +31,9 @@ def quantise_weights(graph: Graph, dtype: str) -> Graph:
 
 CHANGES: Mapping[str, Change] = {
     "fold-bn": Change("fold each batch norm into the convolution or linear layer before it", lambda g, _: fold_batch_norm(g)),
-    "fuse-pointwise": Change("merge chains of elementwise ops, and the reductions they feed, into one kernel", lambda g, _: fuse_compiled(g)),
+    "fuse-pointwise": Change(
+        "merge chains of elementwise ops, and the reductions they feed, into one kernel", lambda g, _: fuse_compiled(g)
+    ),
     "fuse-all": Change("fold batch norms and merge bias, activation and residual into each product", lambda g, _: fuse_engine(g)),
     "weights": Change("store weights in a smaller type and widen them when read", quantise_weights, ("fp16", "bf16", "int8", "int4")),
 }

@@ -58,6 +58,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
             dropped.add(op.id)
             renamed[before.id] = op.outputs[0]
             shift = op.input("bias")
+            shift = op.input("running_mean") if shift is None else shift  # as large, where the norm has no bias of its own
             if shift is not None and before.input("bias") is None:
                 biases[before.id] = shift
     kept = [_with_bias(op, renamed, biases) for op in graph.ops if op.id not in dropped]

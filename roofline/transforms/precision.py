@@ -12,27 +12,36 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 AUTOCAST_LOWER = frozenset({
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "_convolution", "linear",
-    "addmm", "mm", "mv", "matmul", "bmm", "baddbmm", "addbmm", "scaled_dot_product_attention", "prelu", "_prelu_kernel",
+    "addmm", "addmv", "mm", "mv", "matmul", "bmm", "baddbmm", "addbmm", "scaled_dot_product_attention", "prelu", "_prelu_kernel",
+    "lstm", "gru", "rnn_tanh", "rnn_relu",
 })  # fmt: skip
-"""Ops that autocast runs in half precision (pytorch.org/docs/stable/amp.html, CUDA ops that autocast to float16)."""
+"""Ops that autocast runs in half precision (pytorch.org/docs/stable/amp.html, CUDA ops that autocast to float16; recurrent
+layers by aten/src/ATen/cudnn/AutocastRNN.cpp)."""
 
 AUTOCAST_FP32 = frozenset({
-    "softmax", "log_softmax", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "exp", "expm1", "log", "log10", "log1p", "log2",
-    "pow", "prod", "sum", "cumsum", "cumprod", "norm", "linalg_vector_norm", "rsqrt", "reciprocal", "softplus", "sinh", "cosh", "tan", "acos",
-    "asin", "erfinv", "cdist", "cosine_similarity",
+    "softmax", "log_softmax", "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "exp", "expm1", "log", "log10",
+    "log1p", "log2", "pow", "prod", "sum", "cumsum", "cumprod", "norm", "linalg_vector_norm", "rsqrt", "reciprocal", "softplus", "sinh",
+    "cosh", "tan", "acos",
+    "asin", "erfinv", "_cdist_forward", "_euclidean_dist", "cosine_similarity",
 })  # fmt: skip
 """Ops that autocast runs in fp32 (same page, CUDA ops that autocast to float32)."""
+
+
+def check_precision(precision: str) -> Precision:
+    """Return *precision* if it exists; raise UnknownNameError otherwise."""
+    if precision not in PRECISIONS:
+        raise UnknownNameError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+    return precision
 
 
 def to_precision(graph: Graph, precision: str, *, lower: str = "fp16") -> Graph:
     """Return *graph* as it would be at *precision*; `amp` autocasts to *lower* over fp32 weights.
 
-    `fp32` keeps the types as traced; `tf32` marks fp32 tensors so that products may round (they are fp32 in memory). `fp16` and `bf16` store every float so. `int8`
-    and `int4` store every activation and the weights of convolutions and products so: a network quantised end to end;
-    norms and biases keep their type. Accuracy is not predicted.
+    `fp32` keeps the types as traced; `tf32` marks fp32 tensors so that products may round (they are fp32 in memory).
+    `fp16` and `bf16` store every float so. `int8` and `int4` store every activation and the weights of convolutions and
+    products so: a network quantised end to end; norms and biases keep their type. Accuracy is not predicted.
     """
-    if precision not in PRECISIONS:
-        raise UnknownNameError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+    check_precision(precision)
     if precision == "fp32":
         return graph
     if precision == "tf32":
@@ -82,13 +91,12 @@ def _autocast(graph: Graph, lower: str) -> Graph:
 
 
 def _target(op: Op, tensors: list[Tensor], lower: str) -> str:
-    """Name the float type that *op* computes and returns under autocast."""
-    if op.name in AUTOCAST_LOWER:
+    """Name the float type that *op* computes and returns under autocast (an in-place op keeps the type of its memory)."""
+    if op.name in AUTOCAST_LOWER and not op.inplace:
         return lower
-    if op.name in AUTOCAST_FP32:
+    if op.name in AUTOCAST_FP32 and not op.inplace:
         return "fp32"
     inputs = [tensors[t] for t in op.inputs[: 1 if op.inplace or "norm" in op.name else None]]
     floats = [t.dtype for t in inputs if t.dtype in FLOATS and (t.shape or t.kind == "activation")]
     activations = [t.dtype for t in inputs if t.dtype in FLOATS and t.kind == "activation"]
     return max(floats or activations or ["fp32"], key=BITS.__getitem__)
-

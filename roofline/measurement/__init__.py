@@ -1,0 +1,1 @@
+"""Time networks where they run: whole, and op by op."""
