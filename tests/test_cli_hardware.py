@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from roofline.cli.hardware import command
+from roofline.cli import root
 from roofline.costmodel.hardware import load_hardware, names
 from roofline.errors import ProfileError, UnknownNameError
 
@@ -24,7 +24,7 @@ def _no_user_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def run(*arguments: str) -> Result:
     """Run `hardware` with *arguments*, letting errors through as the main command would see them."""
-    return CliRunner().invoke(command, arguments)
+    return CliRunner().invoke(root, ["hardware", *arguments])
 
 
 def test_list_names_every_device_within_80_columns() -> None:

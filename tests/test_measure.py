@@ -19,7 +19,7 @@ from roofline.errors import ModelError, RooflineError, UnknownNameError, Unsuppo
 from roofline.graph import Graph
 from roofline.measurement import measure as measuring
 from roofline.measurement.dispatch import Timed, dispatch_seconds, time_ops, to_graph
-from roofline.measurement.environment import environment
+from roofline.measurement.environment import elsewhere, environment, usage
 from roofline.measurement.measurement import Measurement, OpTime
 from roofline.measurement.timer import CudaTimer, WallTimer, repeat, standard_error, timed, warm_up
 
@@ -105,6 +105,24 @@ def test_noisy_means_an_iqr_above_a_tenth_of_the_median(times: tuple[float, ...]
     measured = sample(seconds=times)
     assert measured.noisy is noisy
     assert bool(measured.warning) is noisy
+
+
+@pytest.mark.parametrize(
+    ("threads", "elsewhere", "crowded"), [(2, 0.1, False), (2, 0.5, True), (1, 0.9, False), (1, 1.5, True), (64, 0.1, False)]
+)
+def test_crowded_means_that_others_left_fewer_processors_than_threads(threads: int, elsewhere: float, crowded: bool) -> None:
+    measured = sample(threads=threads, environment={"processors": 2, "busy_elsewhere": elsewhere})
+    assert measured.crowded is crowded
+    assert measured.warning.startswith("crowded: other work used ") is crowded
+    assert not replace(measured, device="cuda").crowded
+
+
+def test_the_warning_gives_both_reasons() -> None:
+    measured = sample(seconds=(1.0, 2.0, 3.0), environment={"processors": 2, "busy_elsewhere": 0.5})
+    assert measured.warning == (
+        "noisy: the interquartile range is 50 % of the median; crowded: other work used 0.50 of 2 processors meanwhile; "
+        "stop what else runs here, or give more --seconds"
+    )
 
 
 def test_ops_sum_by_kind_and_by_module_the_slowest_first() -> None:
@@ -604,6 +622,18 @@ def test_the_environment_of_a_gpu_names_it_and_its_host(monkeypatch: pytest.Monk
     assert "cudnn" not in found
 
 
+def test_work_for_others_is_what_the_processors_did_beyond_this_process(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text("cpu  100 0 50 700 50 0 0 100 0 0\ncpu0 1 0 0\ncpu1 1 0 0\nintr 5\n")
+    read = usage(tmp_path)
+    assert read is not None
+    assert (read.total, read.busy, read.processors) == (10.0, 2.5, 2)  # a hundredth of a second each
+    assert usage(tmp_path / "nowhere") is None
+    later = replace(read, total=20.0, busy=10.5, own=read.own + 2.0)  # 10 s of two processors, 8 at work, 2 for us
+    assert elsewhere(read, later) == {"processors": 2, "busy_elsewhere": 1.2}
+    assert elsewhere(None, later) == elsewhere(read, replace(read, total=10.1)) == {}
+
+
 def test_progress_is_told_in_phases() -> None:
     told: list[str] = []
     image_net(progress=lambda phase, _: told.append(phase))
@@ -629,7 +659,7 @@ def test_json_is_all_there_is_on_stdout(capsys: pytest.CaptureFixture[str], tmp_
     out, err = capsys.readouterr()
     assert Measurement.from_json(out) == Measurement.from_json(path.read_text())
     assert json.loads(out)["measurement"]["ops"] == []
-    assert all(line.startswith("warning: noisy") for line in err.splitlines())
+    assert all(line.startswith("warning: ") for line in err.splitlines())
 
 
 def test_noise_is_a_warning_on_stderr_beside_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

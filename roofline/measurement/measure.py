@@ -13,7 +13,7 @@ import torch
 from roofline.errors import ModelError, RooflineError, UnknownNameError, UnsupportedError
 from roofline.graph import Graph
 from roofline.measurement.dispatch import Timed, dispatch_seconds, time_ops, to_graph
-from roofline.measurement.environment import environment
+from roofline.measurement.environment import elsewhere, environment, usage
 from roofline.measurement.measurement import Measurement, OpTime
 from roofline.measurement.subject import Subject, first_line, input_specs, prepare
 from roofline.measurement.timer import Clock, CudaTimer, Timer, WallTimer, repeat, timed, warm_up
@@ -77,10 +77,11 @@ def measure(
         tell("building", 0.0)
         subject = prepare(model, graph, spec=spec, device=device, precision=precision, layout=layout, examples=example_inputs)
         with torch.inference_mode():
-            per_op = ops and mode == "eager"
+            per_op, before = ops and mode == "eager", usage()
             whole = _time_whole(subject, timer, seconds * (1 - OPS_SHARE * per_op), clock, tell, compiled=mode == "compiled")
             op_times = _time_ops(subject, graph, timer, seconds * OPS_SHARE, clock, tell) if per_op else ()
-            facts = {**environment(device, threads=torch.get_num_threads()), "dispatch_seconds": dispatch_seconds(timer, device)}
+            others = elsewhere(before, usage())
+            facts = {**environment(device, threads=torch.get_num_threads()), **others, "dispatch_seconds": dispatch_seconds(timer, device)}
     shapes = tuple(f"{' x '.join(map(str, t.shape))} {t.dtype}" for t in graph.inputs)
     return Measurement(graph.name, device, int(batch), shapes, precision, mode, layout, int(facts["threads"]), whole, op_times, facts)
 

@@ -16,6 +16,9 @@ SCHEMA = 1
 NOISY = 0.1
 """Interquartile range, as a share of the median, above which a measurement is called noisy."""
 
+CROWDED = 0.2
+"""Processors that others may use beyond the free ones before a measurement is called crowded."""
+
 
 def quartiles(times: Sequence[float]) -> tuple[float, float, float]:
     """Return the first quartile, the median and the third quartile of *times*."""
@@ -97,6 +100,14 @@ class Measurement:
         return self.iqr > NOISY * self.median
 
     @property
+    def crowded(self) -> bool:
+        """Tell whether other work left fewer processors than this measurement has threads: waiting threads then cost most of its time."""
+        found = self.environment
+        if self.device != "cpu" or "busy_elsewhere" not in found:
+            return False
+        return found["busy_elsewhere"] + min(self.threads, found["processors"]) > found["processors"] + CROWDED
+
+    @property
     def throughput(self) -> float:
         """Items per second at the median."""
         return self.batch / self.median
@@ -108,13 +119,12 @@ class Measurement:
 
     @property
     def warning(self) -> str:
-        """Say that the times are noisy; empty when they are not."""
-        if not self.noisy:
-            return ""
-        return (
-            f"noisy: the interquartile range is {units.percent(self.iqr / self.median)} of the median; "
-            "stop what else runs here, or give more --seconds"
-        )
+        """Say why the times should not be trusted; empty when nothing speaks against them."""
+        reasons = [f"noisy: the interquartile range is {units.percent(self.iqr / self.median)} of the median"] if self.noisy else []
+        if self.crowded:
+            used, all_of = self.environment["busy_elsewhere"], self.environment["processors"]
+            reasons.append(f"crowded: other work used {units.significant(used, 2)} of {all_of} processors meanwhile")
+        return "; ".join([*reasons, "stop what else runs here, or give more --seconds"]) if reasons else ""
 
     def by_kind(self) -> tuple[Share, ...]:
         """Sum the ops by kind, the slowest first."""
