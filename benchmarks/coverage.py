@@ -19,7 +19,8 @@ from pathlib import Path
 
 from roofline.cost import work
 from roofline.graph import Graph
-from roofline.tracing.models import ModelSpec, build, names
+from roofline.tracing.models import build, names
+from roofline.tracing.spec import ModelSpec
 from roofline.tracing.trace import record
 
 RESULTS = Path(__file__).parent / "results"

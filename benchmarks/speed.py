@@ -30,9 +30,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.costmodel.analyze import analyze_grid
 from roofline.costmodel.columns import tabulate
-from roofline.costmodel.hardware import Hardware, load_hardware
+from roofline.costmodel.device import Hardware
+from roofline.costmodel.hardware import load_hardware
 from roofline.costmodel.hardware import names as hardware_names
-from roofline.tracing.models import ModelSpec, build
+from roofline.tracing.models import build
+from roofline.tracing.spec import ModelSpec
 from roofline.tracing.trace import record
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +45,8 @@ DEVICES, BATCHES, PRECISIONS = 20, tuple(2**i for i in range(10)), ("fp32", "fp1
 _PEAK_MEMORY = """
 import re, timm, torch
 from pathlib import Path
-from roofline.tracing.models import ModelSpec, build
+from roofline.tracing.spec import ModelSpec
+from roofline.tracing.models import build
 from roofline.tracing.trace import record
 
 def peak():

@@ -13,28 +13,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roofline.api import analyze, analyze_many
     from roofline.costmodel import hardware
-    from roofline.costmodel.analyze import Analysis
-    from roofline.costmodel.hardware import Hardware, load_hardware
+    from roofline.costmodel.analysis import Analysis
+    from roofline.costmodel.device import Hardware
+    from roofline.costmodel.hardware import load_hardware
     from roofline.errors import ModelError, ProfileError, RooflineError, UnknownNameError, UnsupportedError
     from roofline.graph import Graph
     from roofline.measurement.measure import measure
     from roofline.measurement.measurement import Measurement
     from roofline.report.report import Report
-    from roofline.tracing.models import InputSpec
     from roofline.tracing.source import trace
+    from roofline.tracing.spec import InputSpec
 
 __version__ = "0.1.0"
 
 _NAMES_BY_HOME = {
     "roofline.api": ("analyze", "analyze_many"),
-    "roofline.costmodel.analyze": ("Analysis",),
-    "roofline.costmodel.hardware": ("Hardware", "load_hardware"),
+    "roofline.costmodel.analysis": ("Analysis",),
+    "roofline.costmodel.device": ("Hardware",),
+    "roofline.costmodel.hardware": ("load_hardware",),
     "roofline.errors": ("ModelError", "ProfileError", "RooflineError", "UnknownNameError", "UnsupportedError"),
     "roofline.graph": ("Graph",),
     "roofline.measurement.measure": ("measure",),
     "roofline.measurement.measurement": ("Measurement",),
     "roofline.report.report": ("Report",),
-    "roofline.tracing.models": ("InputSpec",),
+    "roofline.tracing.spec": ("InputSpec",),
     "roofline.tracing.source": ("trace",),
 }
 _HOMES = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}

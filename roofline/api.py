@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline.costmodel.analyze import analyze_grid, check_request
-from roofline.costmodel.hardware import Hardware, load_hardware
+from roofline.costmodel.device import Hardware
+from roofline.costmodel.hardware import load_hardware
 from roofline.errors import RooflineError
 from roofline.report.report import Report
-from roofline.tracing.models import InputSpec
 from roofline.tracing.source import several, trace
+from roofline.tracing.spec import InputSpec
 from roofline.transforms.changes import parse_changes
 
 if TYPE_CHECKING:

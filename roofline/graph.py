@@ -116,6 +116,11 @@ class Graph:
         """Trained parameters, whether or not an op reads them."""
         return tuple(t for t in self.tensors if t.kind == "weight")
 
+    @cached_property
+    def leaves(self) -> frozenset[str]:
+        """Paths of the modules that contain no other: the layers."""
+        return frozenset(self.modules) - {path.rpartition(".")[0] for path in self.modules if path}
+
     @property
     def params(self) -> int:
         """Count the elements of all parameters."""

@@ -1,6 +1,6 @@
 """Build devices of round numbers, so that the seconds a test expects can be worked out by hand."""
 
-from roofline.costmodel.hardware import DeviceKind, Engine, EngineKind, Figure, Hardware, MemoryLevel, Overheads
+from roofline.costmodel.device import DeviceKind, Engine, EngineKind, Figure, Hardware, MemoryLevel, Overheads
 
 
 def figure(value: float) -> Figure:

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 import roofline
-from roofline.costmodel.analyze import Analysis, analyze_grid, on_chip
+from roofline.costmodel.analysis import Analysis
+from roofline.costmodel.analyze import analyze_grid, on_chip
 from roofline.costmodel.hardware import load_hardware
 from roofline.costmodel.timemodel import BOUNDS
 from roofline.errors import RooflineError, UnknownNameError

@@ -14,7 +14,7 @@ import roofline
 from roofline.errors import RooflineError
 from roofline.graph import Graph
 from roofline.tracing import cache
-from roofline.tracing.models import InputSpec
+from roofline.tracing.spec import InputSpec
 
 NAME = "torchvision:squeezenet1_1"  # traces fast
 
@@ -270,8 +270,10 @@ def test_info_counts_graphs_and_bytes(folder: Path) -> None:
 def test_clearing_deletes_every_graph_and_tells_what_there_was(folder: Path) -> None:
     fill(folder, "a", "b")
     (folder / "notes.txt").write_text("mine")
+    (folder / "killed.tmp").write_text("half a gr")
     assert cache.clear().graphs == 2
     assert cache.info().graphs == 0
+    assert not (folder / "killed.tmp").exists()
     assert (folder / "notes.txt").exists()
 
 

@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.cost import ELEMENTWISE, KINDS, RULES, Cost, cost, rule, work
-from roofline.tracing.models import ModelSpec, build
+from roofline.tracing.models import build
+from roofline.tracing.spec import ModelSpec
 from roofline.tracing.trace import WHOLE, record
 
 aten = torch.ops.aten

@@ -12,7 +12,8 @@ import roofline
 from roofline.cost import Cost, cost
 from roofline.errors import ModelError, RooflineError, UnknownNameError
 from roofline.graph import Graph
-from roofline.tracing.models import InputSpec, ModelSpec, build
+from roofline.tracing.models import build
+from roofline.tracing.spec import InputSpec, ModelSpec
 
 
 class Net(nn.Module):

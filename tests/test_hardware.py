@@ -11,11 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roofline.costmodel import profile
-from roofline.costmodel.hardware import DTYPES, Hardware, load_hardware, names
+from roofline.costmodel.device import DTYPES, Hardware
+from roofline.costmodel.hardware import load_hardware, names
 from roofline.costmodel.host import detect
 from roofline.costmodel.plausibility import Finding, check
-from roofline.costmodel.profile import open_document
+from roofline.costmodel.profile import convert, nodes
+from roofline.costmodel.profile.document import open_document
 from roofline.errors import ProfileError, UnknownNameError, UnsupportedError
 
 BUNDLED = Path(load_hardware("t4").file).parent
@@ -511,16 +512,16 @@ def test_missing_file_and_folder_are_told_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a: " + "[" * 100_000, "a:\n  " + "- " * 50_000, "a: &x 1", "a: !!set {}", "\ta: 1", "a: [", ""])
 def test_pure_python_loader_refuses_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(profile, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(nodes, "_Loader", yaml.SafeLoader)
     (tmp_path / "hostile.yaml").write_text(text)
     with pytest.raises(ProfileError, match=r"hostile.yaml:"):
         load_hardware(tmp_path / "hostile.yaml")
 
 
 def test_pure_python_loader_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = profile.read(BUNDLED / "c5.2xlarge.yaml")
-    monkeypatch.setattr(profile, "_Loader", yaml.SafeLoader)
-    assert profile.read(BUNDLED / "c5.2xlarge.yaml") == expected
+    expected = convert.read(BUNDLED / "c5.2xlarge.yaml")
+    monkeypatch.setattr(nodes, "_Loader", yaml.SafeLoader)
+    assert convert.read(BUNDLED / "c5.2xlarge.yaml") == expected
 
 
 @given(data=st.data())

@@ -441,7 +441,8 @@ def test_random_numbers_are_the_same_each_time_and_the_callers_are_left_alone(wi
 
 
 def test_weights_of_named_networks_keep_activations_in_range() -> None:
-    from roofline.tracing.models import ModelSpec, build
+    from roofline.tracing.models import build
+    from roofline.tracing.spec import ModelSpec
 
     built = build(ModelSpec("efficientnet_b0", 64), "cpu")
     with torch.inference_mode():

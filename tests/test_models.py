@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from roofline.errors import ModelError, RooflineError, UnknownNameError
-from roofline.tracing.models import BuiltModel, InputSpec, ModelSpec, build, make_inputs, names
+from roofline.tracing.models import build, names
+from roofline.tracing.spec import BuiltModel, InputSpec, ModelSpec, make_inputs
 
 
 def shapes(built: BuiltModel) -> list[tuple[int, ...]]:

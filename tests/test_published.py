@@ -11,7 +11,8 @@ from torch import nn
 
 from roofline.cost import cost
 from roofline.graph import Graph
-from roofline.tracing.models import ModelSpec, build
+from roofline.tracing.models import build
+from roofline.tracing.spec import ModelSpec
 from roofline.tracing.trace import record
 
 EFFICIENTNET = "https://arxiv.org/abs/1905.11946"  # Table 2

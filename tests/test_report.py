@@ -19,10 +19,11 @@ import roofline
 from roofline import units
 from roofline.errors import RooflineError
 from roofline.files import save
-from roofline.report.export import to_csv, to_json, to_markdown, writer_for
+from roofline.report.export import to_csv, to_json, to_markdown
 from roofline.report.html import to_html
 from roofline.report.report import Report
 from roofline.report.text import SORTS, render, shorten, to_text
+from roofline.report.writers import writer_for
 
 GOLDEN = Path(__file__).parent / "golden"
 HAND = device(memory=(DRAM, L2))

@@ -13,8 +13,10 @@ from strategies import cnns, traced
 from torch.nn import functional
 
 import roofline
-from roofline.costmodel.analyze import Analysis, Prediction, analyze_grid
-from roofline.costmodel.hardware import Hardware, load_hardware
+from roofline.costmodel.analysis import Analysis, Prediction
+from roofline.costmodel.analyze import analyze_grid
+from roofline.costmodel.device import Hardware
+from roofline.costmodel.hardware import load_hardware
 from roofline.costmodel.timemodel import BOUNDS, host_wait
 from roofline.errors import UnsupportedError
 from roofline.graph import Graph

@@ -15,7 +15,8 @@ from roofline.cost import cost, work
 from roofline.errors import ModelError
 from roofline.graph import Graph
 from roofline.tracing import trace
-from roofline.tracing.models import ModelSpec, build
+from roofline.tracing.models import build
+from roofline.tracing.spec import ModelSpec
 from roofline.tracing.trace import meta_copy, record
 
 X: Shape = (2, 6)

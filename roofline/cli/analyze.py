@@ -105,7 +105,8 @@ def command(
     """
     from roofline.api import analyze_many
     from roofline.files import save
-    from roofline.report.export import to_json, writer_for
+    from roofline.report.export import to_json
+    from roofline.report.writers import writer_for
 
     writers = [(path, writer_for(path)) for path in outputs]
     with _progress(model), redirect_stdout(sys.stderr):  # what the user's code prints is no part of the report

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from roofline import units
-from roofline.costmodel.hardware import Engine, Figure, Hardware, find, load_hardware, names
+from roofline.costmodel.device import Engine, Figure, Hardware
+from roofline.costmodel.hardware import find, load_hardware, names
 
 WIDTH = 80
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from roofline.costmodel.hardware import Engine, EngineKind, Figure, Hardware, MemoryLevel, Overheads, Source
+from roofline.costmodel.device import Engine, EngineKind, Figure, Hardware, MemoryLevel, Overheads, Source
 
 DRAM_PER_CORE = 13e9
 """B/s that one core loads from DRAM: 12.9 GB/s on a c5n.large, 13.0 on a Gold 6248 (sources regpack, kerncraft)."""

@@ -8,20 +8,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal, cast
 
-from roofline.costmodel.hardware import DTYPES, Engine, Hardware, MemoryLevel
-from roofline.costmodel.profile import (
-    Document,
-    EngineEntry,
-    Entry,
-    Key,
-    MeasuredEntry,
-    MemoryEntry,
-    Profile,
-    Provenance,
-    key_text,
-    open_document,
-    to_hardware,
-)
+from roofline.costmodel.device import DTYPES, Engine, Hardware, MemoryLevel
+from roofline.costmodel.profile.convert import to_hardware
+from roofline.costmodel.profile.document import Document, open_document
+from roofline.costmodel.profile.nodes import Key, key_text
+from roofline.costmodel.profile.schema import EngineEntry, Entry, MeasuredEntry, MemoryEntry, Profile, Provenance
 
 TOLERANCE = 0.02
 """How far two figures may differ that should agree, and a measured one may pass its peak."""

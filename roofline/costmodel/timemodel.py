@@ -13,7 +13,7 @@ import numpy as np
 
 from roofline.cost import KINDS
 from roofline.costmodel.columns import Columns, Floats, Ints
-from roofline.costmodel.hardware import Engine, Hardware, MemoryLevel
+from roofline.costmodel.device import Engine, Hardware, MemoryLevel
 from roofline.transforms.modes import Layout, Mode
 
 Bound = Literal["compute", "memory", "overhead", "occupancy"]

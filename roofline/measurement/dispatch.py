@@ -19,7 +19,7 @@ from roofline.errors import ModelError
 from roofline.graph import Graph, Op
 from roofline.measurement.measurement import OpTime
 from roofline.measurement.timer import Timer
-from roofline.tracing.trace import _decomposed_attention, _module_paths, _signature, _tensors  # pyright: ignore[reportPrivateUsage]
+from roofline.tracing.trace import decomposed_attention, module_paths, signature_of, tensors_in
 
 CASTS = ("to", "_to_copy")
 """What autocast inserts before an op that runs in another precision."""
@@ -47,7 +47,7 @@ class _Stopwatch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        signature = _signature(func)
+        signature = signature_of(func)
         if signature.composite:
             with self:
                 return func.decompose(*args, **kwargs)
@@ -68,7 +68,7 @@ def _name(signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     if not signature.written:
         return signature.packet
     given = {**dict(zip(signature.names, args, strict=False)), **kwargs}
-    overwrites = any(_tensors(given.get(role)) for role in signature.written)
+    overwrites = any(tensors_in(given.get(role)) for role in signature.written)
     return signature.packet.removesuffix("_") if overwrites else signature.packet
 
 
@@ -86,8 +86,8 @@ def time_ops(run: Callable[[Any], object], module: torch.nn.Module, timer: Timer
 def _following(module: torch.nn.Module, watch: _Stopwatch) -> Generator[None, None, None]:
     """Time what runs inside, as the tracer follows it: module by module, attention in parts."""
     with ExitStack() as stack:
-        stack.enter_context(_decomposed_attention())
-        stack.enter_context(_module_paths(module, cast(Any, watch)))
+        stack.enter_context(decomposed_attention())
+        stack.enter_context(module_paths(module, cast(Any, watch)))
         stack.enter_context(watch)
         yield
 

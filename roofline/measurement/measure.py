@@ -17,8 +17,8 @@ from roofline.measurement.environment import elsewhere, environment, usage
 from roofline.measurement.measurement import Measurement, OpTime
 from roofline.measurement.subject import Subject, first_line, input_specs, prepare
 from roofline.measurement.timer import Clock, CudaTimer, Timer, WallTimer, repeat, timed, warm_up
-from roofline.tracing.models import InputSpec, ModelSpec
 from roofline.tracing.source import trace
+from roofline.tracing.spec import InputSpec, ModelSpec
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 from roofline.errors import ModelError
 from roofline.graph import Graph
 from roofline.tracing.exported import ExportedModule
-from roofline.tracing.models import InputSpec, ModelSpec, build, make_inputs
+from roofline.tracing.models import build
+from roofline.tracing.spec import InputSpec, ModelSpec, make_inputs
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 

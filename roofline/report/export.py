@@ -4,14 +4,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import roofline
-from roofline import units
-from roofline.costmodel.analyze import SCHEMA, Analysis, Row
-from roofline.errors import RooflineError
+from roofline.costmodel.analysis import SCHEMA, Analysis, Row
+from roofline.report.rows import LAYER, SUMMARY, layer_row, summary_row
 
 
 def to_json(analyses: Sequence[Analysis]) -> str:
@@ -108,27 +106,6 @@ def to_markdown(analyses: Sequence[Analysis], *, top: int = 10) -> str:
     return f"{title}\n\n{summary}\n{analysis.finding()}\n\n### Slowest layers\n\n{_table(LAYER, rows)}"
 
 
-SUMMARY = ("model", "device", "batch", "precision", "mode", "latency", "items/s", "limit", "reached", "bound", "memory")
-LAYER = ("layer", "kind", "time", "share", "MACs", "MB", "FLOP/B", "bound")
-
-
-def summary_row(analysis: Analysis) -> tuple[str, ...]:
-    """Write one analysis as the cells of SUMMARY."""
-    return (
-        analysis.model, analysis.hardware.id, str(analysis.batch), analysis.precision, analysis.mode, units.seconds(analysis.latency),
-        units.significant(analysis.throughput), units.seconds(analysis.lower_bound), units.percent(analysis.lower_bound / analysis.latency),
-        analysis.bound, units.scaled(analysis.peak_memory, "B"),
-    )  # fmt: skip
-
-
-def layer_row(row: Row) -> tuple[str, ...]:
-    """Write a group of kernels as the cells of LAYER."""
-    return (
-        row.name, row.kind, units.seconds(row.seconds), units.percent(row.share), units.scaled(row.cost.macs, "").strip(),
-        units.significant(row.cost.bytes / 1e6), units.significant(row.cost.intensity, 2), row.bound,
-    )  # fmt: skip
-
-
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(map(_escape, line)) + " |\n" for line in lines)
@@ -136,16 +113,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _escape(text: str) -> str:
     return re.sub(r"([\\|\[`*])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")
-
-
-def writer_for(path: str | Path) -> Callable[[Sequence[Analysis]], str]:
-    """Choose the format by the suffix of *path*; raise RooflineError for one that is not written."""
-    from roofline.report.html import to_html
-
-    writers: Mapping[str, Callable[[Sequence[Analysis]], str]] = {
-        ".json": to_json, ".csv": to_csv, ".md": to_markdown, ".html": to_html,
-    }  # fmt: skip
-    suffix = Path(path).suffix.lower()
-    if suffix not in writers:
-        raise RooflineError(f"cannot write {str(path)!r}: unknown suffix {suffix!r}; use {', '.join(writers)}")
-    return writers[suffix]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from html import escape
 
 from roofline import units
-from roofline.costmodel.analyze import Analysis, Row
+from roofline.costmodel.analysis import Analysis, Row
 from roofline.costmodel.timemodel import BOUNDS
-from roofline.report.export import LAYER, SUMMARY, layer_row, summary_row
+from roofline.report.rows import LAYER, SUMMARY, layer_row, summary_row
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --paper: #ffffff;

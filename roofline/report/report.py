@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from roofline import units
-from roofline.costmodel.analyze import Analysis
+from roofline.costmodel.analysis import Analysis
 from roofline.files import save
 
 

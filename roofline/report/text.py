@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from roofline import units
-from roofline.costmodel.analyze import Analysis, Row
+from roofline.costmodel.analysis import Analysis, Row
 from roofline.costmodel.timemodel import BOUNDS
 from roofline.errors import RooflineError
-from roofline.report.export import LAYER, SUMMARY, layer_row, summary_row
+from roofline.report.rows import LAYER, SUMMARY, layer_row, summary_row
 
 COLOURS = {"compute": "green", "memory": "blue", "overhead": "red", "occupancy": "magenta"}
 

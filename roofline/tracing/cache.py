@@ -21,7 +21,7 @@ from roofline.graph import SCHEMA, Graph
 DEFAULT_LIMIT = 512 * 2**20
 """Bytes the folder may hold; set ROOFLINE_CACHE_LIMIT to another number of bytes."""
 
-_TRACER = 2  # raised when the tracer records the same network differently
+_TRACER = 3  # raised when the tracer records the same network differently
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def info() -> CacheInfo:
 def clear() -> CacheInfo:
     """Delete every kept graph and return what there was."""
     before = info()
-    for _, _, path in _files():
+    for path in (*(path for _, _, path in _files()), *folder().glob("*.tmp")):  # what a killed process left is a .tmp
         with suppress(OSError):
             path.unlink()
     return before

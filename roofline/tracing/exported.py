@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from roofline.errors import ModelError, UnknownNameError
-from roofline.tracing.models import BuiltModel, ModelSpec, make_inputs
+from roofline.tracing.spec import BuiltModel, ModelSpec, make_inputs
 from roofline.tracing.trace import DTYPE_NAMES
 
 if TYPE_CHECKING:

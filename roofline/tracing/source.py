@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from roofline.errors import ModelError
 from roofline.graph import Graph
 from roofline.tracing import cache as graphs
-from roofline.tracing.models import InputSpec, ModelSpec
+from roofline.tracing.spec import InputSpec, ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +74,7 @@ def _short_name(name: str) -> str:
 def _unnamed(model: Any, specs: tuple[InputSpec, ...], image_size: int | None, in_chans: int | None) -> Graph:
     import torch
 
-    from roofline.tracing.models import make_inputs
+    from roofline.tracing.spec import make_inputs
     from roofline.tracing.trace import meta_copy, record
 
     if isinstance(model, torch.export.ExportedProgram):

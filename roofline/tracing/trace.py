@@ -157,9 +157,9 @@ def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> 
     interpret: Any = getattr(module, "roofline_run", None)  # an exported program brings its own interpreter
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(_decomposed_attention())
+        stack.enter_context(decomposed_attention())
         modules: Any = {path: type(m).__name__ for path, m in module.named_modules()} if interpret is None else module.modules_by_path
-        stack.enter_context(_module_paths(module, tape))
+        stack.enter_context(module_paths(module, tape))
         stack.enter_context(_Recorder(tape))
         try:
             result = module(*inputs) if interpret is None else interpret(tape, inputs)
@@ -177,7 +177,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _decomposed_attention() -> Generator[None]:
+def decomposed_attention() -> Generator[None]:
     """Switch off the fused encoder path, so that attention layers show their linear layers and their attention op."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -188,7 +188,7 @@ def _decomposed_attention() -> Generator[None]:
 
 
 @contextmanager
-def _module_paths(module: torch.nn.Module, tape: "_Tape") -> Generator[None]:
+def module_paths(module: torch.nn.Module, tape: "_Tape") -> Generator[None]:
     """Keep *tape.path* at the path of the innermost module that is running."""
     paths = {id(m): path for path, m in module.named_modules()}
     stack: list[str] = []
@@ -217,7 +217,7 @@ class _Recorder(TorchDispatchMode):
         self.tape = tape
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        signature = _signature(func)
+        signature = signature_of(func)
         if signature.packet in _NEEDS_VALUES or (signature.packet == "index" and _selects(args[1])):
             reads = f"its code reads the values of a tensor (aten.{signature.packet}), and a trace has shapes only"
             raise ModelError(f"cannot trace {self.tape.name}: {reads}")
@@ -239,7 +239,7 @@ _Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
 
 
 @dataclass(frozen=True, slots=True)
-class _Signature:
+class Signature:
     """What the recorder needs of an operator's schema."""
 
     packet: str
@@ -251,7 +251,8 @@ class _Signature:
 
 
 @cache
-def _signature(func: Any) -> _Signature:
+def signature_of(func: Any) -> Signature:
+    """Read what the recorder needs from the schema of an aten operator."""
     schema = func._schema
     names = tuple(a.name for a in schema.arguments)
     defaults = {a.name: _plain(a.default_value) for a in schema.arguments if a.has_default_value() and a.name not in _UNRECORDED}
@@ -262,7 +263,7 @@ def _signature(func: Any) -> _Signature:
     if packet in _RELABELS:
         packet, written = packet.removesuffix("_"), frozenset[str]()
     composite = packet not in WHOLE and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
-    return _Signature(packet, names, defaults, written, "device" in names and not takes_tensors, composite)
+    return Signature(packet, names, defaults, written, "device" in names and not takes_tensors, composite)
 
 
 @dataclass(slots=True)
@@ -331,14 +332,14 @@ class _Tape:
         self.ops.append(Op(len(self.ops), "alias", self.path, (known, last), (renamed,), ("self", "written")))
         return renamed
 
-    def write(self, signature: _Signature, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    def write(self, signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Append the op that turned *args* into *result*."""
         inputs: list[int] = []
         roles: list[str] = []
         attrs = dict(signature.defaults)
         mutated: list[torch.Tensor] = []
         for role, value in [*zip(signature.names, args, strict=False), *kwargs.items()]:
-            tensors = _tensors(value)
+            tensors = tensors_in(value)
             if tensors:
                 attrs.pop(role, None)
                 inputs += map(self.read, tensors)
@@ -346,7 +347,7 @@ class _Tape:
                 mutated += tensors if role in signature.written else []
             elif role not in _UNRECORDED:
                 attrs[role] = _plain(value)
-        results = _tensors(result)
+        results = tensors_in(result)
         outputs = tuple(self.add(t, "activation") for t in {id(t): t for t in (*mutated, *results)}.values())
         for output in outputs if mutated else ():
             self.overwritten[self.tensors[output].storage] = output
@@ -372,11 +373,12 @@ def _is_fresh(result: Any, args: tuple[Any, ...]) -> bool:
     if type(result) is not torch.Tensor or result.storage_offset():
         return False
     storage = result.untyped_storage()
-    shared = any(t.untyped_storage()._cdata == storage._cdata for value in args for t in _tensors(value))
+    shared = any(t.untyped_storage()._cdata == storage._cdata for value in args for t in tensors_in(value))
     return not shared and storage.nbytes() == result.numel() * result.itemsize
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """List the tensors that one argument or result of an operator holds."""
     if isinstance(value, torch.Tensor):
         return [value]
     return [item for item in value if isinstance(item, torch.Tensor)] if isinstance(value, (list, tuple)) else []
@@ -384,7 +386,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 def _selects(indices: Any) -> bool:
     """Tell whether a mask is among *indices*: how many elements it selects depends on its values."""
-    return any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(indices))
+    return any(t.dtype in (torch.bool, torch.uint8) for t in tensors_in(indices))
 
 
 def _nested_tensors(value: Any) -> list[torch.Tensor]:

@@ -1,0 +1,1 @@
+"""Turn a YAML file into Hardware; yaml and pydantic are known in this folder only."""
