@@ -132,6 +132,7 @@ def test_the_graphs_of_user_code_are_not_kept(tmp_path: Path) -> None:
     before = roofline.trace(f"{file}:build", image_size=32)
     file.write_text("import torch\ndef build():\n    return torch.nn.Conv2d(3, 8, 3)\n")
     assert roofline.trace(f"{file}:build", image_size=32).params == 2 * before.params
+    assert [path.name for path in tmp_path.iterdir()] == ["net.py"]
     assert cache.info().graphs == 0
 
 

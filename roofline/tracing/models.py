@@ -223,12 +223,14 @@ def _load_file(path: Path) -> Any:
     if loader is None or loader.loader is None:
         raise ModelError(f"cannot read {path} as Python")
     module = importlib.util.module_from_spec(loader)
-    folder = str(path.resolve().parent)
+    folder, wrote = str(path.resolve().parent), sys.dont_write_bytecode
     sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True  # an edit within a second would meet the old bytecode, and the folder is not ours
     try:
         loader.loader.exec_module(module)
     finally:
         sys.path.remove(folder)
+        sys.dont_write_bytecode = wrote
     return module
 
 
