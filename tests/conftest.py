@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("roofline", database=None)  # no examples are kept in the checkout
+settings.load_profile("roofline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

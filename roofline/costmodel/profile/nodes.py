@@ -179,7 +179,7 @@ def _pairs(events: Iterator[Any], file: str, key: Key) -> dict[str, Node]:
         _refuse(event, file, key)
         if not isinstance(event, yaml.ScalarEvent):
             raise UnreadableError(Problem(file, _line(event), key_text(key), "has a key that is not plain text"))
-        name = cast(str, event.value)
+        name = event.value
         if name in pairs:
             message = f"is given twice; the first is on line {pairs[name].line}"
             raise UnreadableError(Problem(file, _line(event), key_text((*key, name)), message))
