@@ -30,6 +30,7 @@ _STYLE = """
 .roofline th, .roofline td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 .roofline th { color: var(--soft); font-weight: 600; } .roofline td:first-child, .roofline th:first-child { text-align: left;
   padding-left: 0; }
+.roofline .scroll + h1 { margin-top: 3rem; } .roofline main > h2:first-child { margin-top: 0; }
 .roofline .text { text-align: left; } .roofline .warn { color: var(--overhead); font-weight: 600; }
 """
 
