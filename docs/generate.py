@@ -1,6 +1,7 @@
 """Turn the commands into what the documents say of them: docs/cli.md from their help, the README's blocks from their output.
 
-With --check nothing is written, and a page that has drifted is named and makes the exit code 1.
+The tables of docs/accuracy.md, and that of the README, come from the results of benchmarks/fit.py (see accuracy.py). With --check nothing
+is written, and a page that has drifted is named and makes the exit code 1.
 """
 
 import io
@@ -9,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -52,10 +54,19 @@ def printed(arguments: list[str]) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
+def with_tables(pages: dict[Path, str]) -> dict[Path, str]:
+    """Fill the tables of errors in each page."""
+    sys.path.insert(0, str(DOCS))  # this file may have been loaded by its path
+    accuracy = import_module("accuracy")
+    scores = accuracy.read()
+    return {path: accuracy.filled(text, scores) for path, text in pages.items()}
+
+
 def main() -> int:
     """Write the pages, or compare them with what would be written."""
-    readme = DOCS.parent / "README.md"
-    pages = {DOCS / "cli.md": commands_page(), readme: with_outputs(readme.read_text())}
+    readme, errors = DOCS.parent / "README.md", DOCS / "accuracy.md"
+    tabled = with_tables({readme: with_outputs(readme.read_text()), errors: errors.read_text()})
+    pages = {DOCS / "cli.md": commands_page(), **tabled}
     drifted = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv and drifted:
         names = ", ".join(str(path.relative_to(DOCS.parent)) for path in drifted)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from roofline.graph import Graph
     from roofline.measurement.measure import measure
     from roofline.measurement.measurement import Measurement
+    from roofline.measurement.validate import validate, validate_host, validate_published
     from roofline.report.report import Report
     from roofline.tracing.source import trace
     from roofline.tracing.spec import InputSpec
@@ -35,6 +36,7 @@ _NAMES_BY_HOME = {
     "roofline.graph": ("Graph",),
     "roofline.measurement.measure": ("measure",),
     "roofline.measurement.measurement": ("Measurement",),
+    "roofline.measurement.validate": ("validate", "validate_host", "validate_published"),
     "roofline.report.report": ("Report",),
     "roofline.tracing.spec": ("InputSpec",),
     "roofline.tracing.source": ("trace",),
@@ -59,6 +61,9 @@ __all__ = [
     "load_hardware",
     "measure",
     "trace",
+    "validate",
+    "validate_host",
+    "validate_published",
 ]
 
 

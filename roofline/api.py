@@ -30,6 +30,7 @@ def analyze(
     mode: str = "eager",
     layout: str = "nchw",
     what_if: Sequence[str] = (),
+    calibrated: bool = True,
     strict: bool = False,
     cache: bool = True,
 ) -> Report:
@@ -37,11 +38,13 @@ def analyze(
 
     *model* is a name (`efficientnet_b3`, `torchvision:resnet50`, `net.py:build`, `program.pt2`), a module, an exported
     program or a Graph. *batch* is the number of items; *image_size* pixels a side (default: the network's own). Latency
-    is in seconds for the whole batch. With *strict*, ops without a cost rule raise RooflineError.
+    is in seconds for the whole batch. Without *calibrated*, sourced ceilings are used alone. With *strict*, ops without a
+    cost rule raise RooflineError.
     """
     reports = analyze_many(
         model, [hardware], [batch], precisions=[precision], image_size=image_size, in_chans=in_chans, inputs=inputs,
-        example_inputs=example_inputs, mode=mode, layout=layout, what_if=what_if, strict=strict, cache=cache,
+        example_inputs=example_inputs, mode=mode, layout=layout, what_if=what_if, calibrated=calibrated,
+        strict=strict, cache=cache,
     )  # fmt: skip
     return reports[0]
 
@@ -59,6 +62,7 @@ def analyze_many(
     mode: str = "eager",
     layout: str = "nchw",
     what_if: Sequence[str] = (),
+    calibrated: bool = True,
     strict: bool = False,
     cache: bool = True,
 ) -> tuple[Report, ...]:
@@ -70,7 +74,9 @@ def analyze_many(
     check_request(devices, batches, precisions, mode, layout)
     change = parse_changes(changes)
     graph = trace(model, example_inputs, image_size=image_size, in_chans=in_chans, inputs=inputs, cache=cache)
-    analyses = analyze_grid(graph, devices, batches, precisions=precisions, mode=mode, layout=layout, changes=changes, change=change)
+    analyses = analyze_grid(
+        graph, devices, batches, precisions=precisions, mode=mode, layout=layout, calibrated=calibrated, changes=changes, change=change
+    )
     reports = tuple(map(Report.of, analyses))
     if strict and reports[0].unknown:
         raise RooflineError(f"no cost rule for {', '.join(reports[0].unknown)}; drop strict to count their bytes only")

@@ -64,7 +64,8 @@ class Work:
     """Arithmetic of one op, and the shape of its loop nest as a batch of matrix products.
 
     An op of *groups* products of (*rows* x *depth*) by (*depth* x *columns*) has that much parallel work; ops that are no
-    product have one row per output element. *taps* is the number of positions of a sliding window, *stride* its step.
+    product have one row per output element. *taps* is the number of positions of a sliding window, *stride* its step; *bias*
+    is 1 where a convolution adds one to its result.
     """
 
     kind: str
@@ -77,10 +78,12 @@ class Work:
     groups: float = 1
     taps: float = 1
     stride: float = 1
+    bias: float = 0
 
 
 KINDS = (
-    "conv", "pointwise conv", "depthwise conv", "grouped conv", "linear", "matmul", "attention", "norm", "activation",
+    "conv", "pointwise conv", "depthwise conv", "grouped conv", "linear", "matmul", "attention", "batch norm", "layer norm",
+    "group norm", "activation",
     "softmax", "elementwise", "compare", "pool", "reduction", "resize", "copy", "cast", "gather", "sort", "create", "view", "unknown",
 )  # fmt: skip
 """Kinds of op, in the order that reports list them."""
@@ -275,7 +278,8 @@ def conv(call: Call) -> Work:
         columns, depth, rows = weight.shape[0] // groups, math.prod(weight.shape[1:]), out.numel // weight.shape[0]
     stride = call.attr("stride", (1,))
     kind = _conv_kind(groups, weight, taps)
-    return _product(kind, macs, rows, columns, depth, groups, taps, stride[0] if isinstance(stride, tuple) else stride)
+    product = _product(kind, macs, rows, columns, depth, groups, taps, stride[0] if isinstance(stride, tuple) else stride)
+    return replace(product, bias=1) if call.op.input("bias") is not None else product
 
 
 def _conv_kind(groups: int, weight: Tensor, taps: int) -> str:
@@ -360,11 +364,12 @@ ELEMENTWISE: dict[str, dict[str, int]] = {
         "softmax": SOFTMAX_FLOPS, "_softmax": SOFTMAX_FLOPS, "_safe_softmax": SOFTMAX_FLOPS + 1, "log_softmax": SOFTMAX_FLOPS + 1,
         "_log_softmax": SOFTMAX_FLOPS + 1,
     },
-    "norm": {
+    "batch norm": {
         "batch_norm": 2, "native_batch_norm": 2, "_native_batch_norm_legit_no_training": 2, "cudnn_batch_norm": 2,
-        "_batch_norm_no_update": 2, "layer_norm": 8, "native_layer_norm": 8, "group_norm": 8, "native_group_norm": 8, "instance_norm": 8,
-        "rms_norm": 5, "_fused_rms_norm": 5,
+        "_batch_norm_no_update": 2,
     },
+    "layer norm": {"layer_norm": 8, "native_layer_norm": 8, "rms_norm": 5, "_fused_rms_norm": 5},
+    "group norm": {"group_norm": 8, "native_group_norm": 8, "instance_norm": 8},
     "copy": {
         "cat": 0, "concat": 0, "concatenate": 0, "stack": 0, "hstack": 0, "vstack": 0, "clone": 0, "contiguous": 0, "copy": 0,
         "reshape": 0, "reshape_as": 0, "_reshape_copy": 0, "_unsafe_view": 0, "flatten": 0, "pad": 0, "constant_pad_nd": 0,

@@ -117,7 +117,13 @@ def test_autocast_casts_a_weight_once_however_often_it_is_read() -> None:
 def test_autocast_runs_softmax_in_fp32() -> None:
     graph = autocast(lambda x: (x @ x.transpose(1, 2)).softmax(-1), (2, 3, 4))
     assert dtypes(graph, "matmul") == (["fp16", "fp16"], ["fp16"])
-    assert dtypes(graph, "softmax") == (["fp32"], ["fp32"])
+    assert dtypes(graph, "softmax") == (["fp16"], ["fp32"])  # one kernel reads the half type and writes fp32
+
+
+def test_autocast_casts_the_input_of_a_norm_in_a_kernel_of_its_own() -> None:
+    graph = autocast(nn.Sequential(nn.Linear(4, 4, bias=False), nn.LayerNorm(4)), (2, 4))
+    assert op_names(graph) == ["_to_copy", "_to_copy", "linear", "_to_copy", "layer_norm"]
+    assert dtypes(graph, "layer_norm")[0][0] == "fp32"
 
 
 def test_autocast_lets_batch_norm_and_activation_follow_their_input() -> None:

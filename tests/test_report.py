@@ -30,22 +30,24 @@ HAND = device(memory=(DRAM, L2))
 
 
 def b0(**options: object) -> Report:
-    """Analyze EfficientNet-B0 on the hand-made device."""
-    return roofline.analyze("efficientnet_b0", HAND, **options)  # pyright: ignore[reportArgumentType]
+    """Analyze EfficientNet-B0 on the hand-made device, at its ceilings, so that no fit moves the figures."""
+    return roofline.analyze("efficientnet_b0", HAND, **{"calibrated": False, **options})  # pyright: ignore[reportArgumentType]
 
 
 def many() -> tuple[Report, ...]:
     """Analyze it in half precision too, at two batch sizes."""
-    return roofline.analyze_many("efficientnet_b0", [HAND], [1, 64], precisions=["fp32", "fp16"])
+    return roofline.analyze_many("efficientnet_b0", [HAND], [1, 64], precisions=["fp32", "fp16"], calibrated=False)
 
 
 TEXTS: dict[str, Callable[[], str]] = {
-    "efficientnet_b0-t4.txt": lambda: str(roofline.analyze("efficientnet_b0", "t4")),
+    "efficientnet_b0-t4.txt": lambda: str(roofline.analyze("efficientnet_b0", "t4", calibrated=False)),
     "efficientnet_b0-hand.txt": lambda: to_text([b0(batch=16)]),
     "efficientnet_b0-hand-engine.txt": lambda: to_text(
         [b0(batch=16, precision="fp16", mode="engine", what_if=("weights=int8",))], top=5, depth=2
     ),
-    "vit-hand-compiled.txt": lambda: to_text([roofline.analyze("vit_tiny_patch16_224", HAND, batch=4, mode="compiled")], sort="order"),
+    "vit-hand-compiled.txt": lambda: to_text(
+        [roofline.analyze("vit_tiny_patch16_224", HAND, batch=4, mode="compiled", calibrated=False)], sort="order"
+    ),
     "efficientnet_b0-hand-comparison.txt": lambda: to_text(many()),
     "efficientnet_b0-hand.md": lambda: b0(batch=16).to_markdown(),
 }
@@ -208,8 +210,16 @@ def test_what_does_not_fit_in_memory_is_said_everywhere() -> None:
 
 def test_uncalibrated_figures_are_said_to_be_so() -> None:
     assert "uncalibrated: from sourced ceilings" in str(b0())
-    assert "Uncalibrated: from sourced ceilings" in b0().to_html()
-    assert json.loads(b0().to_json())["analyses"][0]["calibrated"] is False
+    assert "uncalibrated: from sourced ceilings" in b0().to_html()
+    assert json.loads(b0().to_json())["analyses"][0]["calibration"]["status"] == "uncalibrated"
+
+
+def test_a_device_that_was_timed_says_what_was_fitted_and_one_that_was_not_whose_figures_it_uses() -> None:
+    timed = roofline.analyze("efficientnet_b0", "t4")
+    assert "calibrated: fitted to 27 timings of this device (nvidia-t4-eager; fp32)" in str(timed).replace("\n", " ")
+    assert json.loads(timed.to_json())["analyses"][0]["calibration"]["status"] == "calibrated"
+    borrowed = str(roofline.analyze("efficientnet_b0", "rtx5090")).replace("\n", " ")
+    assert "borrowed: never timed in this way here; parameters of rtx4090, rtx3090" in borrowed
 
 
 # --- JSON and CSV ------------------------------------------------------------------------------------------------------

@@ -34,8 +34,9 @@ HOMES = {
     "yaml": ("costmodel/profile", "measurement"),
     "rich": ("report", "cli"),
     "click": ("cli",),
-    "pandas": ("costmodel/analysis.py",),
+    "pandas": ("costmodel/analysis.py", "measurement/comparison.py"),
     "numpy": ("costmodel", "measurement", "studies"),
+    "plotly": ("report/validation.py",),
     "platformdirs": ("tracing/cache.py", "costmodel/hardware.py"),
 }
 """Where each outside package may be imported."""

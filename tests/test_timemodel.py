@@ -30,10 +30,11 @@ GEMM = 2 * 1024**3
 
 
 def on(graph: Graph, hardware: Hardware, **options: str) -> Analysis:
-    """Analyze *graph* at batch 1, compiled unless *options* say otherwise."""
-    precision = options.pop("precision", "fp32")
+    """Analyze *graph* at batch 1 and at the ceilings of *hardware*, compiled unless *options* say otherwise."""
+    settled = {"mode": "compiled", **options}
+    precisions = [settled.pop("precision", "fp32")]
     return analyze_grid(
-        replace(graph, batch=None), [hardware], [graph.inputs[0].shape[0]], precisions=[precision], **{"mode": "compiled", **options}
+        replace(graph, batch=None), [hardware], [graph.inputs[0].shape[0]], precisions=precisions, calibrated=False, **settled
     )[0]
 
 
@@ -62,7 +63,7 @@ def only(analysis: Analysis) -> Prediction:
 def test_memory_roof_is_the_bytes_at_the_bandwidth_that_copies_reach() -> None:
     kernel = only(on(relu(10_240_000), device()))  # 40.96 MB read and written at 80 GB/s
     assert kernel.memory_seconds == pytest.approx(1024e-6)
-    assert kernel.seconds == pytest.approx(1024e-6 + 1e-6)  # 10,000 blocks fill 10 units; one launch in a graph
+    assert kernel.seconds == pytest.approx(1024e-6 + 1e-6)  # one launch in a graph
     assert (kernel.bound, kernel.fill, kernel.occupancy_seconds) == ("memory", 1.0, 0.0)
 
 
@@ -173,31 +174,26 @@ def test_tensor_core_convolutions_pay_for_two_transposes_in_eager_nchw() -> None
 # --- fill --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("elements", "fill"),
-    [(1, 0.1), (1024, 0.1), (1025, 0.2), (3 * 1024, 0.3), (10 * 1024, 1.0), (11 * 1024, 11 / 20), (25 * 1024, 25 / 30)],
-)
-def test_blocks_of_1024_elements_run_in_waves_over_10_units(elements: int, fill: float) -> None:
-    assert only(on(relu(elements), device())).fill == pytest.approx(fill)
-
-
-def test_a_cpu_splits_work_into_grains_of_32768_elements() -> None:
-    assert only(on(relu(3 * 32768), device(kind="cpu"))).fill == pytest.approx(0.3)
-
-
-@pytest.mark.parametrize(
-    ("rows", "columns", "fill"),
-    [(64, 64, 0.1), (65, 64, 0.2), (128, 192, 0.6), (1, 640, 1.0), (64, 11 * 64, 11 / 20)],
-)
-def test_products_run_in_tiles_of_64_by_64(rows: int, columns: int, fill: float) -> None:
+@pytest.mark.parametrize(("rows", "columns", "fill"), [(64, 320, 1 / 2), (64, 32, 1 / 11), (640, 640, 20 / 21)])
+def test_a_product_of_2048_results_for_each_unit_fills_half_of_it(rows: int, columns: int, fill: float) -> None:
     product = traced(functional.linear, (rows, 32), weights=[(columns, 32)])
     assert only(on(product, device())).fill == pytest.approx(fill)
 
 
 def test_occupancy_is_the_time_that_idle_units_cost() -> None:
-    kernel = only(on(relu(3 * 1024), device()))  # 24,576 bytes at 80 GB/s take 0.3072 us with all units, 1.024 us with 3 of 10
-    assert kernel.memory_seconds == pytest.approx(0.3072e-6)
-    assert kernel.occupancy_seconds == pytest.approx(0.7168e-6)
+    product = traced(functional.linear, (64, 32768), weights=[(320, 32768)])  # 1.342 GFLOP at 0.5 TFLOP/s; 52.6 MB take 0.66 ms
+    kernel = only(on(product, device(memory=(level("dram", 8e9, 1e15, 1e15),))))
+    assert kernel.compute_seconds == pytest.approx(2.684354560e-3)
+    assert kernel.occupancy_seconds == pytest.approx(2.684354560e-3)
+
+
+def test_elementwise_kernels_fill_every_unit() -> None:
+    assert only(on(relu(1), device())).fill == 1.0
+
+
+def test_two_equal_roofs_take_a_fifth_longer_than_one() -> None:
+    balanced = device(engines=(engine("vector", "fp32", 1e12, 10.24e6 / 1024e-6),))  # a relu of 1,024 us of memory, and of compute
+    assert only(on(relu(10_240_000), balanced, mode="ideal")).seconds == pytest.approx(2**0.25 * 1024e-6 + 1e-6)
 
 
 # --- overhead ----------------------------------------------------------------------------------------------------------
@@ -262,8 +258,8 @@ modes = st.sampled_from(MODES)
 
 
 def seconds(graph: Graph, hardware: Hardware, mode: str, precision: str = "fp32") -> Analysis:
-    """Analyze *graph* at the batch it stands at."""
-    return analyze_grid(graph, [hardware], [graph.batch or 1], mode=mode, precisions=[precision])[0]
+    """Analyze *graph* at the batch it stands at, at the ceilings of *hardware*."""
+    return analyze_grid(graph, [hardware], [graph.batch or 1], mode=mode, precisions=[precision], calibrated=False)[0]
 
 
 @any_speed
@@ -313,7 +309,8 @@ def test_layers_modules_and_kinds_each_sum_to_the_latency(graph: Graph, hardware
 @given(cnns(), gpus, modes)
 def test_parts_of_a_kernel_never_exceed_its_time(graph: Graph, hardware: Hardware, mode: str) -> None:
     for p in seconds(graph, hardware, mode).predictions:
-        assert max(p.compute_seconds, p.memory_seconds) + p.overhead_seconds + p.occupancy_seconds == pytest.approx(p.seconds)
+        parts = (p.compute_seconds, p.memory_seconds, p.overhead_seconds, p.occupancy_seconds)
+        assert max(parts) * (1 - 1e-9) <= p.seconds <= sum(parts) * (1 + 1e-9)
         assert p.margin >= 1
         assert p.bound != p.runner_up
         assert 0 < p.fill <= 1
@@ -321,10 +318,10 @@ def test_parts_of_a_kernel_never_exceed_its_time(graph: Graph, hardware: Hardwar
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_device_is_faster_than_its_datasheet_roofline(mode: str) -> None:
-    devices = [load_hardware(name) for name in roofline.hardware.names()]
+    devices = [load_hardware(name) for name in roofline.hardware.names()]  # at their ceilings: fitted, Winograd passes the roof
     for precision in PRECISIONS:
         able = [d for d in devices if (precision == "amp" and d.supports("fp16")) or d.supports(precision)]
-        for report in roofline.analyze_many("efficientnet_b0", able, [1, 64], precisions=[precision], mode=mode):
+        for report in roofline.analyze_many("efficientnet_b0", able, [1, 64], precisions=[precision], mode=mode, calibrated=False):
             assert 0 < report.lower_bound <= report.latency * (1 + 1e-12), (report, precision)
             assert report.bound in BOUNDS
 

@@ -14,6 +14,8 @@ from roofline.errors import RooflineError
 COMMANDS = {
     "analyze": "roofline.cli.analyze",
     "measure": "roofline.cli.measure",
+    "calibrate": "roofline.cli.calibrate",
+    "validate": "roofline.cli.validate",
     "models": "roofline.cli.models",
     "hardware": "roofline.cli.hardware",
     "cache": "roofline.cli.cache",

@@ -83,12 +83,13 @@ class Commas(click.ParamType):
     help="Write the report: .html, .json, .csv or .md by suffix; repeat for several.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
+@click.option("--uncalibrated", is_flag=True, help="Price at sourced ceilings alone, without what was fitted to measurements.")
 @click.option("--strict", is_flag=True, help="Exit with code 1 when an op has no cost rule.")
 @click.option("--no-cache", is_flag=True, help="Trace again, and keep nothing.")
 def command(
     model: str, hardware: Sequence[str], batches: Sequence[int], image_size: int | None, in_chans: int | None, inputs: Sequence[str],
     precisions: Sequence[str], mode: str, layout: str, changes: Sequence[str], top: int, depth: int | None, sort: str,
-    outputs: Sequence[str], as_json: bool, strict: bool, no_cache: bool,
+    outputs: Sequence[str], as_json: bool, uncalibrated: bool, strict: bool, no_cache: bool,
 ) -> int:  # fmt: skip
     """Predict how MODEL runs: latency, what holds each layer back, and how far the physical limit is.
 
@@ -112,7 +113,7 @@ def command(
     with _progress(model), redirect_stdout(sys.stderr):  # what the user's code prints is no part of the report
         reports = analyze_many(
             model, hardware, batches, precisions=precisions, image_size=image_size, in_chans=in_chans, inputs=inputs,
-            mode=mode, layout=layout, what_if=changes, cache=not no_cache,
+            mode=mode, layout=layout, what_if=changes, calibrated=not uncalibrated, cache=not no_cache,
         )  # fmt: skip
     for path, write in writers:
         save(write(reports), path)

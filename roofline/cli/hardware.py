@@ -147,11 +147,26 @@ def _page(device: Hardware) -> Iterator[str]:
     yield from ("", *_engines(device))
     yield from ("", *_memory(device))
     yield from ("", *_overheads(device))
+    yield from ("", "Calibration", *_calibrations(device))
     if device.notes:
         yield from ("", "Notes", *(line for note in device.notes for line in _bullet(note)))
     yield from ("", "Figures", *(line for label, figure in device.figures() for line in _figure(label, figure)))
     yield from _price(device)
     yield from ("", "Sources", *_sources(device))
+
+
+def _calibrations(device: Hardware) -> Iterator[str]:
+    """Say for each way of running the device what its predictions were fitted to, and how wide their 80 % interval is."""
+    from roofline.costmodel.relatives import calibration_for
+    from roofline.transforms.modes import LAYOUTS, MODES
+
+    layouts = {mode: LAYOUTS if mode == "eager" and device.kind == "gpu" else LAYOUTS[:1] for mode in MODES if mode != "ideal"}
+    for mode, layout in ((mode, layout) for mode, known in layouts.items() for layout in known):
+        found = calibration_for(device, mode, layout)
+        way = f"{mode} {layout}" if len(layouts[mode]) > 1 else mode
+        low, high = (units.percent(abs(end - 1)) for end in found.spread)
+        width = f"; 80 % within -{low} and +{high}" if found.memory else ""
+        yield from _bullet(f"{way}: {found.provenance}{width}")
 
 
 def _headline(device: Hardware) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from roofline import units
 from roofline.cost import KINDS, Cost, cost, work
+from roofline.costmodel.calibration import Calibration
 from roofline.costmodel.columns import Columns
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.timemodel import BOUNDS, Bound, Times
@@ -19,15 +20,10 @@ from roofline.transforms.modes import Layout, Mode
 SCHEMA = 1
 """Version of the JSON form of an analysis."""
 
-UNCALIBRATED_SPREAD = {"eager": (0.83, 1.28), "compiled": (0.98, 4.3), "engine": (0.93, 5.4), "ideal": (0.93, 5.4)}
-"""Measured over predicted time at the 10th and 90th percentile, without calibration: 993 published timings of CNNs on an
-RTX 3090 and 4090, V100, T4, i9-10940X and AWS c5 (477 eager, 175 compiled, 341 engine), compared on 2026-11-21. Nobody
-runs `ideal`; it borrows the spread of `engine`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One kernel: its ops, cost and seconds on each roof, and what binds it."""
+    """One kernel: its ops, cost and seconds on each roof, what binds it, and the 80 % interval of its seconds."""
 
     kernel: int
     name: str
@@ -46,6 +42,7 @@ class Prediction:
     bound: Bound
     runner_up: Bound
     margin: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,7 @@ class Analysis:
     columns: Columns
     times: Times
     index: int
+    calibration: Calibration
     changes: tuple[str, ...] = ()
 
     @property
@@ -94,8 +92,8 @@ class Analysis:
 
     @property
     def calibrated(self) -> bool:
-        """Tell whether measured efficiencies of this device were used, or only sourced ceilings."""
-        return self.hardware.calibration is not None
+        """Tell whether fitted efficiencies were used, of this device or its relatives, or only sourced ceilings."""
+        return self.calibration.status != "uncalibrated"
 
     @property
     def latency(self) -> float:
@@ -104,9 +102,15 @@ class Analysis:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Seconds between which 80 % of measurements are expected."""
-        low, high = UNCALIBRATED_SPREAD[self.mode]
+        """Seconds between which 80 % of measurements are expected: the spread of networks, or of devices, left out of the fit."""
+        low, high = self.spread
         return self.latency * low, self.latency * high
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """10th and 90th percentile of measured over predicted time, as found where this kind of prediction was tested."""
+        known = self.calibration.measured and self.precision in self.calibration.precisions
+        return self.calibration.spread if known else self.calibration.elsewhere
 
     @property
     def lower_bound(self) -> float:
@@ -242,6 +246,7 @@ class Analysis:
     def _prediction(self, k: int) -> Prediction:
         first, second, margin = self._bounds
         times, row = self.times, (self.index, k)
+        seconds = float(times.seconds[row])
         return Prediction(
             kernel=k,
             name=self.graph.ops[self.columns.anchor[k]].name,
@@ -249,7 +254,7 @@ class Analysis:
             kind=KINDS[self.columns.kind[k]],
             ops=tuple(self.graph.ops[o].name for o in self.graph.kernels[k]),
             cost=self._cost((k,)),
-            seconds=float(times.seconds[row]),
+            seconds=seconds,
             compute_seconds=float(times.compute[row]),
             memory_seconds=float(times.memory[row]),
             overhead_seconds=float(times.overhead[row]),
@@ -260,6 +265,7 @@ class Analysis:
             bound=BOUNDS[first[k]],
             runner_up=BOUNDS[second[k]],
             margin=float(margin[k]),
+            interval=(seconds * self.calibration.per_kernel[0], seconds * self.calibration.per_kernel[1]),
         )
 
     def _group(self, label: Callable[[int], str]) -> tuple[Row, ...]:
@@ -306,6 +312,8 @@ def _plain_prediction(p: Prediction) -> dict[str, Any]:
         "output_bytes": p.cost.output_bytes,
         "intensity_flop_per_byte": p.cost.intensity,
         "seconds": p.seconds,
+        "low_seconds": p.interval[0],
+        "high_seconds": p.interval[1],
         "compute_seconds": p.compute_seconds,
         "memory_seconds": p.memory_seconds,
         "overhead_seconds": p.overhead_seconds,

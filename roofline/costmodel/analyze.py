@@ -5,8 +5,10 @@ from numbers import Integral
 from typing import Any
 
 from roofline.costmodel.analysis import Analysis
+from roofline.costmodel.calibration import neutral
 from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.device import Hardware
+from roofline.costmodel.relatives import calibration_for
 from roofline.costmodel.timemodel import price
 from roofline.errors import RooflineError, UnsupportedError
 from roofline.graph import Graph
@@ -24,11 +26,13 @@ def analyze_grid(
     precisions: Sequence[str] = ("fp32",),
     mode: str = "eager",
     layout: str = "nchw",
+    calibrated: bool = True,
     changes: tuple[str, ...] = (),
     change: Callable[[Graph], Graph] = lambda graph: graph,
 ) -> tuple[Analysis, ...]:
     """Analyze *graph* for every device, precision and batch size, in that order of nesting.
 
+    Without *calibrated*, kernels are priced at the sourced ceilings and overheads alone, as if no device had been measured.
     *change* is a what-if applied after the precision and before the mode; *changes* names it in reports. The
     graph is grouped into kernels and tabulated once for each precision (and, in mode `ideal`, for each device).
     """
@@ -47,9 +51,10 @@ def analyze_grid(
                 run = execute(change(to_precision(graph, precision, lower=lower)), checked_mode, capacity)
                 prepared[key] = (run, tabulate(run, batches))
             run, columns = prepared[key]
-            times = price(columns, hardware, checked_mode, checked_layout)
+            calibration = calibration_for(hardware, checked_mode, checked_layout) if calibrated else neutral(checked_mode)
+            times = price(columns, hardware, calibration, checked_layout)
             found += (
-                Analysis(run, hardware, checked_mode, precision, checked_layout, batch, columns, times, i, changes)
+                Analysis(run, hardware, checked_mode, precision, checked_layout, batch, columns, times, i, calibration, changes)
                 for i, batch in enumerate(batches)
             )
     return tuple(found)
@@ -60,10 +65,15 @@ def on_chip(hardware: Hardware) -> float:
     return max((level.size for level in hardware.memory[1:] if level.shared_by == "chip"), default=0.0)
 
 
+def half_type(hardware: Hardware) -> str:
+    """Name the half-precision type that autocast uses on *hardware*."""
+    return "fp16" if hardware.supports("fp16") or not hardware.supports("bf16") else "bf16"
+
+
 def _check_precision(precision: str, hardware: Hardware) -> str:
     """Raise UnsupportedError unless *hardware* runs *precision*; return the half type that autocast uses there."""
     check_precision(precision)
-    lower = "fp16" if hardware.supports("fp16") or not hardware.supports("bf16") else "bf16"
+    lower = half_type(hardware)
     if precision == "amp" and not hardware.supports(lower):
         raise UnsupportedError(f"{hardware.id} has no fp16 or bf16 unit, so amp would change nothing; use precision fp32")
     if precision != "amp":

@@ -19,7 +19,7 @@ from roofline.units import BITS, FLOATS
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-WORK_FIELDS = ("macs", "matrix_flops", "vector_flops", "rows", "columns", "depth", "groups", "taps", "stride")
+WORK_FIELDS = ("macs", "matrix_flops", "vector_flops", "rows", "columns", "depth", "groups", "taps", "stride", "bias")
 _ARITHMETIC = frozenset({*FLOATS, "int8", "int4", "fp4"})
 _SUMMED = ("macs", "matrix_flops", "vector_flops")
 
@@ -28,7 +28,7 @@ _SUMMED = ("macs", "matrix_flops", "vector_flops")
 class Columns:
     """Quantities of every kernel: arrays are (batches, kernels), or (kernels,) where the batch does not matter.
 
-    *rows*, *columns*, *depth*, *groups*, *taps* and *stride* are those of the kernel's anchor, its op with the most FLOPs.
+    *rows*, *columns*, *depth*, *groups*, *taps*, *stride* and *bias* are those of the kernel's anchor, its op with the most FLOPs.
     *matrix_dtype* and *vector_dtype* are names. *ops* counts what the host dispatches, *views* what launches nothing.
     Edges are the tensors that cross kernel borders; *distance* is the traffic in bytes since the tensor was last
     touched (for a write: until it is touched next), its own size included, and infinite where there is no other touch.
@@ -46,6 +46,7 @@ class Columns:
     groups: Floats
     taps: Floats
     stride: Floats
+    bias: Floats
     outputs: Floats
     matrix_dtype: tuple[str, ...]
     vector_dtype: tuple[str, ...]

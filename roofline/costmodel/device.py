@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from roofline.costmodel.calibration import Calibration
 from roofline.errors import UnsupportedError
 
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4", "fp4")
@@ -160,7 +161,7 @@ class Hardware:
     power_source: Figure | None = None
     clocks: tuple[tuple[str, Figure], ...] = ()
     file: str = ""
-    calibration: object | None = None
+    calibrations: tuple[Calibration, ...] = ()
 
     def engine(self, dtype: str, kind: EngineKind) -> Engine | None:
         """Find the engine of this *kind* that computes in *dtype*."""

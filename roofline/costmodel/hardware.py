@@ -55,7 +55,7 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _folders() -> tuple[Path, ...]:
-    return (*_environment_folder(), _user_folder(), _bundled_folder())
+    return (*_environment_folder(), user_folder(), bundled_folder())
 
 
 def _environment_folder() -> tuple[Path, ...]:
@@ -67,14 +67,16 @@ def _environment_folder() -> tuple[Path, ...]:
     return (Path(value),)
 
 
-def _user_folder() -> Path:
+def user_folder() -> Path:
+    """Return the folder of the user's own profiles."""
     from platformdirs import user_config_dir
 
     return Path(user_config_dir("roofline")) / "hardware"
 
 
 @lru_cache(maxsize=1)
-def _bundled_folder() -> Path:
+def bundled_folder() -> Path:
+    """Return the folder of the profiles that come with the package."""
     package = Path(__file__).resolve().parents[1]
     return shipped if (shipped := package / "_hardware").is_dir() else package.parent / "hardware"
 

@@ -205,7 +205,8 @@ def _hardware(machine: Machine) -> Hardware:
 
 def _notes(machine: Machine) -> tuple[str, ...]:
     clock = machine.clock.note if "may" in machine.clock.note or machine.clock.kind == "assumed" else ""
-    return tuple(note for note in ("ceilings assumed, not measured", clock and f"clock: {clock}", machine.isa.note) if note)
+    offered = "`roofline calibrate` measures them and fits the time model"
+    return tuple(note for note in ("ceilings assumed, not measured", offered, clock and f"clock: {clock}", machine.isa.note) if note)
 
 
 def _engines(machine: Machine) -> tuple[Engine, ...]:

@@ -32,6 +32,7 @@ def as_dict(analysis: Analysis) -> dict[str, Any]:
         "layout": analysis.layout,
         "what_if": list(analysis.changes),
         "calibrated": analysis.calibrated,
+        "calibration": {"status": analysis.calibration.status, "provenance": analysis.calibration.provenance},
         "latency_seconds": analysis.latency,
         "interval_80_seconds": [low, high],
         "throughput_items_per_second": analysis.throughput,

@@ -98,8 +98,7 @@ def _warnings(a: Analysis) -> str:
         lines.append(f'<p class="warn">Unknown ops, counted by their bytes only: {escape(", ".join(a.unknown))}</p>')
     if a.peak_memory > a.hardware.memory_size:
         lines.append('<p class="warn">Does not fit in device memory.</p>')
-    if not a.calibrated:
-        lines.append('<p class="soft">Uncalibrated: from sourced ceilings and overheads, not fitted to measurements of the device.</p>')
+    lines.append(f'<p class="soft">{escape(a.calibration.provenance)}</p>')
     lines += (f'<p class="soft">{escape(note)}</p>' for note in a.hardware.notes)
     return "".join(lines)
 

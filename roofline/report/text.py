@@ -104,15 +104,15 @@ def _facts(a: Analysis) -> Iterator[tuple[str, Text | str]]:
     weights = units.scaled(a.columns.weight_storage_bytes, "B")
     work = f"{units.scaled(a.macs, 'MACs')}, {units.scaled(a.flops, 'FLOPs')} (2 per MAC, and elementwise)"
     fits = "" if a.peak_memory <= memory else "  DOES NOT FIT"
-    kind = "calibrated" if a.calibrated else "uncalibrated"
     reached = f"{units.percent(a.lower_bound / a.latency)} of it is reached"
+    reached += ", as Winograd convolutions multiply less than is counted" if a.lower_bound > a.latency else ""
     yield "input", ", ".join(a.inputs)
     yield "run as", f"batch {a.batch}, {a.precision}, {a.mode}, {a.layout}" + (f", what if {', '.join(a.changes)}" if a.changes else "")
     yield "model", f"{units.scaled(a.params, '')} parameters, {work}"
     kernels = f"{len(a.predictions)} kernels, {units.significant(a.intensity, 2)} FLOP/byte"
     yield "traffic", f"{units.scaled(a.bytes, 'B')} read and written by {kernels}"
     yield "memory", f"{units.scaled(a.peak_memory, 'B')} at the peak ({weights} weights) of {units.scaled(memory, 'B')}{fits}"
-    yield "latency", Text.assemble((units.seconds(a.latency), "bold"), f"  (80 % between {low} and {high}; {kind})")
+    yield "latency", Text.assemble((units.seconds(a.latency), "bold"), f"  (80 % between {low} and {high}; {a.calibration.status})")
     yield "throughput", f"{units.significant(a.throughput)} items/s"
     yield "limit", f"{units.seconds(a.lower_bound)} datasheet roofline of the same kernels; {reached}"
     yield "bound by", _shares(a)
@@ -184,13 +184,23 @@ def _footnotes(analyses: Sequence[Analysis]) -> Iterator[RenderableType]:
         yield Text(f"unknown ops, counted by their bytes only: {listed}", style="bold red")
     else:
         yield Text("unknown ops: none", style="dim")
-    if not all(a.calibrated for a in analyses):
-        yield Text("uncalibrated: from sourced ceilings and overheads, not fitted to measurements of the device", style="yellow")
+    yield from (Text(note, style="dim") for note in _provenance(analyses))
     too_large = [a for a in analyses if a.peak_memory > a.hardware.memory_size]
     if too_large and len(analyses) > 1:
         listed = ", ".join(f"{a.hardware.id} batch {a.batch} {a.precision}" for a in too_large)
         yield Text(f"does not fit in device memory: {listed}", style="bold red")
     yield from (Text(note, style="dim") for note in _notes(analyses))
+
+
+def _provenance(analyses: Sequence[Analysis]) -> Iterator[str]:
+    """Say once where the parameters of each device come from; of several devices, name those that share a word."""
+    sentences = {a.hardware.id: a.calibration for a in analyses}
+    if len(sentences) == 1:
+        yield from (calibration.provenance for calibration in sentences.values())
+        return
+    for status in ("calibrated", "borrowed", "uncalibrated"):
+        if devices := [device for device, calibration in sentences.items() if calibration.status == status]:
+            yield f"{status}: {', '.join(devices)}"
 
 
 def _notes(analyses: Sequence[Analysis]) -> Iterator[str]:

@@ -12,7 +12,8 @@ from roofline.graph import Graph, Op, singletons
 from roofline.units import BITS
 
 POINTWISE = frozenset({"activation", "elementwise", "compare", "cast", "create"})
-REDUCING = frozenset({"norm", "softmax", "reduction"})
+NORMS = frozenset({"batch norm", "layer norm", "group norm"})
+REDUCING = NORMS | {"softmax", "reduction"}
 PRODUCTS = frozenset({"conv", "pointwise conv", "depthwise conv", "grouped conv", "linear", "matmul"})
 
 Join = Callable[[Op, Sequence[Op]], bool]
@@ -87,7 +88,9 @@ def fuse_compiled(graph: Graph) -> Graph:
             return False
         if kinds[op.id] in POINTWISE or op.name == "batch_norm":
             return _same_space(op, kernel, graph)
-        return kinds[op.id] in REDUCING | {"pool"} and op.name not in _WINDOWED and _reads_space(op, kernel, graph)
+        if kinds[op.id] not in REDUCING | {"pool"} or op.name in _WINDOWED or _written_out(op, kernel, graph):
+            return False
+        return _reads_space(op, kernel, graph)
 
     return fuse(graph, may_join)
 
@@ -100,7 +103,7 @@ def fuse_engine(graph: Graph) -> Graph:
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:
         if kinds[op.id] not in POINTWISE and op.name != "batch_norm":
             return False
-        hosts = PRODUCTS | POINTWISE | {"norm"}
+        hosts = PRODUCTS | POINTWISE | NORMS
         return all(kinds[o.id] in hosts or graph.is_view(o) for o in kernel) and _same_space(op, kernel, graph)
 
     return fuse(graph, may_join)
@@ -130,7 +133,14 @@ def fuse_ideal(graph: Graph, capacity: float) -> Graph:
 
 
 _GENERATED = frozenset({"cat", "pad", "constant_pad_nd", "roll", "clone", "index", "_unsafe_index"})
+_COSTLY = frozenset({"silu", "sigmoid", "gelu", "mish", "tanh", "elu", "selu", "celu", "softplus", "exp", "log_sigmoid"})
 _WINDOWED = frozenset({"max_pool2d", "avg_pool2d", "max_pool2d_with_indices", "avg_pool1d", "max_pool1d"})
+
+
+def _written_out(op: Op, kernel: Sequence[Op], graph: Graph) -> bool:
+    """Tell whether a compiler stores what *op* reduces: others read it too, and computing it again would cost an exponential."""
+    shared = len(graph.consumers[op.inputs[0]]) > 1
+    return shared and any(o.name in _COSTLY for o in kernel)
 
 
 def _numel(op: Op, graph: Graph) -> int:

@@ -26,6 +26,9 @@ AUTOCAST_FP32 = frozenset({
 })  # fmt: skip
 """Ops that autocast runs in fp32 (same page, CUDA ops that autocast to float32)."""
 
+CASTS_ITSELF = frozenset({"softmax", "log_softmax", "prod", "sum", "cumsum", "cumprod", "norm", "linalg_vector_norm"})
+"""Those of them that read the half type and return fp32 in one kernel (aten/src/ATen/autocast_mode.h, fp32_set_opt_dtype)."""
+
 
 def check_precision(precision: str) -> Precision:
     """Return *precision* if it exists; raise UnknownNameError otherwise."""
@@ -82,7 +85,8 @@ def _autocast(graph: Graph, lower: str) -> Graph:
     for op in graph.ops:
         target = _target(op, tensors, lower)
         listed = op.name in AUTOCAST_LOWER or op.name in AUTOCAST_FP32
-        inputs = tuple(cast(t, target, op.module) for t in op.inputs) if listed and not op.inplace else op.inputs
+        casts_inputs = listed and op.name not in CASTS_ITSELF and not op.inplace
+        inputs = tuple(cast(t, target, op.module) for t in op.inputs) if casts_inputs else op.inputs
         ops.append(replace(op, id=len(ops), inputs=inputs))
         for t in op.outputs:
             if tensors[t].dtype in FLOATS:

@@ -47,6 +47,7 @@ def to_hardware(profile: Profile, path: Path) -> Hardware:
         power_source=profile.power_w.figure() if profile.power_w else None,
         clocks=tuple((name, entry.figure(1e9)) for name, entry in profile.clock_ghz.items()),
         file=str(path),
+        calibrations=tuple(replace(entry.calibration(), devices=(path.stem.lower(),)) for entry in profile.calibration),
     )
     return replace(hardware, notes=(*hardware.notes, *provenance_notes(hardware)))
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from roofline.costmodel.profile.nodes import Key, Node, Problem, UnreadableError, key_text, locate, parse, plain, short, with_base
 from roofline.costmodel.profile.schema import (
     BusEntry,
+    CalibrationEntry,
     EngineEntry,
     EstimateEntry,
     FigureEntry,
@@ -19,7 +20,9 @@ from roofline.costmodel.profile.schema import (
     PriceEntry,
     Profile,
     RateEntry,
+    ShapeEntry,
     SourceEntry,
+    SpreadEntry,
     UnitsEntry,
 )
 
@@ -47,8 +50,13 @@ def open_document(path: Path) -> Document:
     try:
         return Document(path, root, Profile.model_validate(plain(root)), ())
     except ValidationError as error:
-        details = cast(list[dict[str, Any]], error.errors(include_url=False, include_context=False))
-        return Document(path, root, None, tuple(_problem(root, detail) for detail in details))
+        return Document(path, root, None, problems(root, error))
+
+
+def problems(root: Node, error: ValidationError) -> tuple[Problem, ...]:
+    """Say where below *root* stands what *error* refuses, and what to write instead."""
+    details = cast(list[dict[str, Any]], error.errors(include_url=False, include_context=False))
+    return tuple(_problem(root, detail) for detail in details)
 
 
 _UNITS = {
@@ -76,7 +84,7 @@ def _unit(key: Key) -> str:
 
 
 def _problem(root: Node, detail: dict[str, Any]) -> Problem:
-    key = cast(Key, detail["loc"])
+    key = tuple(part for part in cast(Key, detail["loc"]) if part != "[key]")  # so pydantic marks a key that is wrong itself
     file, line = locate(root, key)
     return Problem(file, line, key_text(key), _message(key, detail["type"], detail.get("input"), detail["msg"]))
 
@@ -111,7 +119,7 @@ def _structural(key: Key, kind: str, value: object, message: str) -> str:
 
 def _did_you_mean(key: str) -> str:
     models = (Profile, UnitsEntry, EngineEntry, RateEntry, MemoryEntry, EstimateEntry, MeasuredEntry, BusEntry)
-    models = (*models, OverheadsEntry, PriceEntry, SourceEntry, FigureEntry)
+    models = (*models, OverheadsEntry, PriceEntry, SourceEntry, FigureEntry, CalibrationEntry, ShapeEntry, SpreadEntry)
     known = {field.alias or name for model in models for name, field in model.model_fields.items()}
     close = get_close_matches(key, sorted(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else "; remove it"

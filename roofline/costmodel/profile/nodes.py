@@ -53,7 +53,11 @@ class UnreadableError(Exception):
 
 def key_text(key: Key) -> str:
     """Write a key the way a person would: `engines[1].per_clock_per_unit`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{_one_line(part)}" for part in key).removeprefix(".")
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else repr(text)
 
 
 def locate(root: Node, key: Key) -> tuple[str, int]:

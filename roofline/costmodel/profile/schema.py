@@ -1,10 +1,11 @@
 """The parts of a hardware profile, as pydantic validates them; every figure names its source."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from roofline.costmodel.calibration import CLASSES, Calibration, Shape
 from roofline.costmodel.device import DeviceKind, EngineKind, Figure, FigureKind
 
 Dtype = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4", "fp4"]
@@ -166,6 +167,91 @@ class PriceEntry(Entry):
     note: str = ""
 
 
+Share = Annotated[float, Field(gt=0, lt=100, allow_inf_nan=False)]
+HostKind = Literal["product", "norm", "cast", "other"]
+Size = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+Spread = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+
+
+def _known(name: str) -> str:
+    if name not in CLASSES:
+        raise ValueError(f"unknown class {name!r}; use one of {', '.join(CLASSES)}")
+    return name
+
+
+ClassName = Annotated[str, AfterValidator(_known)]
+
+
+class ShapeEntry(Entry):
+    """Hold sizes at half efficiency, and factors for channels that do not suit the engine."""
+
+    depth: Size
+    columns: Size
+    group_columns: Size
+    outputs: Size
+    misaligned: Share = 1.0
+    misaligned_groups: Share = 1.0
+
+
+class SpreadEntry(Entry):
+    """Hold the 10th and 90th percentile of measured over predicted time."""
+
+    networks: Spread
+    devices: Spread
+    kernels: Spread
+
+
+class CalibrationEntry(Entry):
+    """Mirror one calibration in a file."""
+
+    devices: list[str] = []
+    kind: Literal["gpu", "cpu"]
+    architecture: str
+    segment: str
+    mode: Literal["eager", "compiled", "engine"]
+    layout: Literal["nchw", "nhwc"] | None = None
+    precisions: list[str] = []
+    samples: Annotated[int, Field(ge=0, lt=10**9)]
+    data: str
+    date: str
+    spread: SpreadEntry
+    launch_us: Positive | None = None
+    host_op_us: Positive | None = None
+    host: dict[HostKind, Share] = {}
+    cache: Share = 1.0
+    bias: Share = 1.0
+    transpose: Share = 1.0
+    serial: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    on_vector: ShapeEntry
+    on_matrix: ShapeEntry
+    memory: dict[ClassName, Share]
+    vector: dict[ClassName, Share]
+    matrix: dict[ClassName, Share] = {}
+
+    def calibration(self) -> Calibration:
+        """Convert to base units."""
+        converted = ("spread", "launch_us", "host_op_us", "on_vector", "on_matrix", "devices", "precisions")
+        plain: dict[str, Any] = self.model_dump(exclude=set(converted))
+        return Calibration(
+            **plain,
+            devices=tuple(self.devices),
+            precisions=tuple(self.precisions),
+            on_vector=Shape(**self.on_vector.model_dump()),
+            on_matrix=Shape(**self.on_matrix.model_dump()),
+            launch=self.launch_us * 1e-6 if self.launch_us else None,
+            host_op=self.host_op_us * 1e-6 if self.host_op_us else None,
+            spread=(self.spread.networks[0], self.spread.networks[1]),
+            elsewhere=(self.spread.devices[0], self.spread.devices[1]),
+            per_kernel=(self.spread.kernels[0], self.spread.kernels[1]),
+        )
+
+
+class Calibrations(Entry):
+    """Mirror a file of calibrations."""
+
+    calibration: list[CalibrationEntry]
+
+
 class Profile(Entry):
     """Mirror a whole file in `hardware/`."""
 
@@ -187,6 +273,7 @@ class Profile(Entry):
     power_w: FigureEntry | None = None
     price: PriceEntry | None = None
     notes: list[str] = []
+    calibration: list[CalibrationEntry] = []
 
     @model_validator(mode="after")
     def _is_complete(self) -> "Profile":

@@ -1,0 +1,240 @@
+"""Fit the time model to the published timings: writes hardware/calibration/published.yaml and benchmarks/results/left_out.csv.
+
+    python benchmarks/fit.py [--jobs 2] [--iterations 150]
+
+The first holds the parameters of every measured way of running a device, the second what fits predicted of rows that they
+had not seen: folds over networks, folds over families, and each device left out in turn. Both take about half an hour.
+"""
+
+import argparse
+import csv
+import datetime
+import hashlib
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+
+from roofline.costmodel.analyze import half_type
+from roofline.costmodel.calibration import Calibration
+from roofline.costmodel.columns import Columns, tabulate
+from roofline.costmodel.device import Hardware
+from roofline.costmodel.hardware import load_hardware
+from roofline.costmodel.profile.calibrations import to_yaml
+from roofline.costmodel.relatives import calibration_for
+from roofline.costmodel.timemodel import price
+from roofline.files import save
+from roofline.measurement.fit import ITERATIONS, Fitted, Row, Run, fit, percentiles, row_of
+from roofline.measurement.published import Published, read
+from roofline.tracing.source import trace
+from roofline.transforms.modes import check_layout, check_mode, execute
+from roofline.transforms.precision import to_precision
+
+HERE = Path(__file__).parent
+CALIBRATIONS = HERE.parent / "hardware" / "calibration" / "published.yaml"
+LEFT_OUT = HERE / "results" / "left_out.csv"
+FOLDS = 5
+SIZES = {"c5.2xlarge": "xeon-8124m", "c5.4xlarge": "xeon-8124m", "c5.18xlarge": "xeon-8124m"}
+"""Devices that are sizes of one processor, and share its parameters."""
+ALL_SIZES = ("xeon-8124m", "c5.xlarge", "c5.2xlarge", "c5.4xlarge", "c5.9xlarge", "c5.18xlarge")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One published timing, its kernels as columns, and its row of the fit."""
+
+    timing: Published
+    hardware: Hardware
+    columns: Columns
+    row: Row
+
+    @property
+    def layout(self) -> str:
+        """Layout, nchw where the source does not say."""
+        return self.timing.layout or "nchw"
+
+    def predict(self, calibration: Calibration) -> float:
+        """Predict seconds with the time model itself."""
+        calibration = replace(calibration, mode=check_mode(self.timing.mode))
+        return float(price(self.columns, self.hardware, calibration, check_layout(self.layout)).seconds.sum())
+
+    @property
+    def limit(self) -> float:
+        """Seconds of the datasheet roofline."""
+        neutral = Calibration(check_mode(self.timing.mode))
+        return float(price(self.columns, self.hardware, neutral, check_layout(self.layout)).limit.sum())
+
+
+def tabulated(job: tuple[tuple[str, int], list[tuple[int, Published]]]) -> list[tuple[int, Columns]]:
+    """Trace one network and tabulate its kernels for every timing of it."""
+    (model, size), timings = job
+    graph, prepared, found = trace(model, image_size=size), {}, []
+    for index, timing in timings:
+        key = (timing.precision, timing.mode, half_type(load_hardware(timing.device)))
+        if key not in prepared:
+            prepared[key] = execute(to_precision(graph, timing.precision, lower=key[2]), check_mode(timing.mode), 0.0)
+        found.append((index, tabulate(prepared[key], [timing.batch])))
+    return found
+
+
+def load(jobs: int) -> list[Item]:
+    """Tabulate all published timings on *jobs* processes."""
+    timings = read()
+    grouped: dict[tuple[str, int], list[tuple[int, Published]]] = defaultdict(list)
+    for index, timing in enumerate(timings):
+        grouped[timing.model, timing.image_size].append((index, timing))
+    columns: dict[int, Columns] = {}
+    with Pool(jobs) as pool:
+        for done, found in enumerate(pool.imap_unordered(tabulated, sorted(grouped.items()), chunksize=4), 1):
+            columns.update(found)
+            say(f"networks {done}/{len(grouped)}", last=done == len(grouped))
+    return [_item(timing, columns[i]) for i, timing in enumerate(timings)]
+
+
+def _item(timing: Published, columns: Columns) -> Item:
+    hardware = load_hardware(timing.device)
+    row = row_of(
+        columns, hardware, timing.mode, timing.layout or "nchw", timing.seconds, device=SIZES.get(timing.device, ""),
+        source=timing.dataset, weight=0.0 if timing.excluded else 1.0,
+    )  # fmt: skip
+    return Item(timing, hardware, columns, row)
+
+
+def fitted_to(items: Sequence[Item], runs: Sequence[Run], iterations: int, what: str) -> Fitted:
+    """Fit to *items*, and say so."""
+    started = time.perf_counter()
+    fitted = fit([item.row for item in items], runs=runs, iterations=iterations, tell=lambda n: say(f"{what}: {n} evaluations"))
+    say(f"{what}: {len(items)} timings in {time.perf_counter() - started:.0f} s", last=True)
+    return fitted
+
+
+def calibrations(fitted: Fitted, items: Sequence[Item]) -> list[Calibration]:
+    """Return the parameters of every run of *fitted*, with what they were fitted to."""
+    used: dict[Run, list[Published]] = defaultdict(list)
+    for item in items:
+        if item.row.weight:
+            used[item.row.run].append(item.timing)
+    return [fitted.calibration(run, **_about(run, used.get(run, []))) for run in fitted.model.runs]
+
+
+def _about(run: Run, timings: Sequence[Published]) -> dict[str, object]:
+    sets = ", ".join(sorted({timing.dataset for timing in timings}))
+    data = sets or "no timings: offsets of the device and of the mode, found on others"
+    devices = ALL_SIZES if run.device == "xeon-8124m" else (run.device,)
+    precisions = tuple(sorted({timing.precision for timing in timings}))
+    return {"devices": devices, "precisions": precisions, "data": data, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+
+
+def beside(items: Sequence[Item]) -> list[Run]:
+    """List the ways of running a measured GPU in which nobody timed it: they follow from what is known of both."""
+    runs = {item.row.run for item in items}
+    ways = sorted({(run.mode, run.layout or "") for run in runs if run.kind == "gpu"})
+    return [replace(run, mode=mode, layout=layout or None) for run in sorted(runs, key=str) if run.kind == "gpu" for mode, layout in ways]
+
+
+def folds(items: Sequence[Item], key: str, iterations: int) -> list[float]:
+    """Predict each item by a fit that saw no item with the same *key*, nor any of its fold."""
+    fold = [int(hashlib.sha256(getattr(item.timing, key).encode()).hexdigest(), 16) % FOLDS for item in items]
+    predicted = [0.0] * len(items)
+    runs = sorted({item.row.run for item in items}, key=str)
+    for f in range(FOLDS):
+        seen = [item for item, g in zip(items, fold, strict=True) if g != f]
+        known = dict(
+            zip(
+                (model := fitted_to(seen, runs, iterations, f"without {key} fold {f + 1}")).model.runs,
+                calibrations(model, seen),
+                strict=True,
+            )
+        )
+        for i, item in enumerate(items):
+            if fold[i] == f:
+                predicted[i] = item.predict(known[item.row.run])
+    return predicted
+
+
+def devices(items: Sequence[Item], iterations: int) -> list[float]:
+    """Predict each item by a fit that saw nothing of its device, with the rule for devices never measured."""
+    predicted = [0.0] * len(items)
+    for device in sorted({item.timing.device for item in items}):
+        seen = [item for item in items if item.timing.device != device]
+        known = [c for c in calibrations(fitted_to(seen, (), iterations, f"without {device}"), seen) if c.samples]
+        for i, item in enumerate(items):
+            if item.timing.device == device:
+                chosen = calibration_for(item.hardware, check_mode(item.timing.mode), check_layout(item.layout), known)
+                predicted[i] = item.predict(chosen)
+    return predicted
+
+
+def with_spreads(
+    found: Sequence[Calibration], items: Sequence[Item], networks: Sequence[float], others: Sequence[float]
+) -> list[Calibration]:
+    """Add to each calibration how wrong such predictions were: of networks left out, and (over all of its mode) of devices."""
+    measured = np.array([item.timing.seconds for item in items])
+    used = np.array([item.row.weight > 0 for item in items])
+    near, far = measured / np.array(networks), measured / np.array(others)
+    done: list[Calibration] = []
+    for c in found:
+        mine = np.array([item.row.run.mode == c.mode and item.row.run.kind == c.kind for item in items]) & used
+        own = mine & np.array([item.timing.device in c.devices and item.row.run.layout == c.layout for item in items])
+        elsewhere = evenly(far[mine], [item.timing.device for item, m in zip(items, mine, strict=True) if m])
+        done.append(replace(c, spread=percentiles(near[own]) if own.any() else elsewhere, elsewhere=elsewhere))
+    return done
+
+
+def evenly(ratios: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
+    """Return the 10th and 90th percentile of *ratios*, in which each group weighs as much as any other."""
+    names, index, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
+    order = np.argsort(ratios)
+    position = np.cumsum(1 / counts[index][order]) / len(names)
+    low, high = (float(ratios[order][np.searchsorted(position, share)]) for share in (0.1, 0.9))
+    return low, high
+
+
+def write_left_out(items: Sequence[Item], columns: dict[str, Sequence[float]]) -> None:
+    """Write one line per timing: what it was, what was measured and what each fit predicted without having seen it."""
+    LEFT_OUT.parent.mkdir(exist_ok=True)
+    with LEFT_OUT.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        facts = ("dataset", "device", "model", "family", "mode", "precision", "layout", "batch", "image_size")
+        writer.writerow([*facts, "excluded", "measured_s", "limit_s", *columns])
+        for i, item in enumerate(items):
+            timing = item.timing
+            row = [getattr(timing, name) for name in facts]
+            numbers = [timing.seconds, item.limit, *(values[i] for values in columns.values())]
+            writer.writerow([*row, int(bool(timing.excluded)), *(f"{number:.4g}" for number in numbers)])
+
+
+def say(text: str, *, last: bool = False) -> None:
+    """Show progress on one line of a terminal; elsewhere, only what is final."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
+    elif last:
+        print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Fit, test the fits on what they did not see, and write both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=2, help="processes that trace networks")
+    parser.add_argument("--iterations", type=int, default=ITERATIONS)
+    options = parser.parse_args()
+    items = load(options.jobs)
+    networks = folds(items, "model", options.iterations)
+    families = folds(items, "family", options.iterations)
+    others = devices(items, options.iterations)
+    found = calibrations(fitted_to(items, beside(items), options.iterations, "all timings"), items)
+    found = with_spreads(found, items, networks, others)
+    comment = "Parameters of the time model, fitted to the tables of benchmarks/published by benchmarks/fit.py: do not edit."
+    CALIBRATIONS.parent.mkdir(exist_ok=True)
+    save(to_yaml(found, comment), CALIBRATIONS)
+    write_left_out(items, {"network_left_out_s": networks, "family_left_out_s": families, "device_left_out_s": others})
+    print(f"wrote {CALIBRATIONS} and {LEFT_OUT}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Choose the calibration of a prediction: the device's own, else that of its nearest measured relatives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from roofline.costmodel.calibration import Calibration, blend, neutral
+from roofline.costmodel.device import Hardware
+from roofline.costmodel.hardware import bundled_folder
+from roofline.transforms.modes import Layout, Mode
+
+GENERATIONS = ("pascal", "volta", "turing", "ampere", "ada", "blackwell")
+"""NVIDIA architectures in order. Hopper stands beside Ada."""
+
+SEGMENT_DISTANCE = 2.0
+"""Generations by which a card for data centres and one for consumers or workstations of the same generation differ."""
+
+NEAREST_DISTANCE = 1.0
+"""Distance of CPUs of different architectures: nothing orders them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """What decides how near a device is to others."""
+
+    id: str
+    kind: str
+    architecture: str
+    segment: str
+
+
+FALLBACK: dict[Mode, tuple[Mode, ...]] = {
+    "eager": ("eager", "compiled", "engine"),
+    "compiled": ("compiled", "eager", "engine"),
+    "engine": ("engine", "compiled", "eager"),
+    "ideal": ("engine", "compiled", "eager"),
+}
+"""Modes whose parameters serve each mode, the nearest first."""
+
+
+def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Sequence[Calibration] | None = None) -> Calibration:
+    """Return the parameters for *hardware* in *mode* and *layout*, out of those *known* (by default the published ones).
+
+    Its own come first, those of its profile before the known ones. A device never measured so takes the geometric mean of
+    all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. Launch
+    and host overheads are not borrowed, as they belong to a host. Nobody measures `ideal`: it takes the parameters of
+    `engine`; a mode in which no relative was measured those of the next in FALLBACK. Without any, efficiencies are 1.
+    """
+    kin = Kin(hardware.id, hardware.kind, hardware.architecture, hardware.segment)
+    if known is None and not hardware.calibrations:
+        return _published_for(kin, mode, layout)
+    return _choose(kin, mode, layout, hardware.calibrations, published() if known is None else known)
+
+
+@lru_cache(maxsize=512)
+def _published_for(kin: Kin, mode: Mode, layout: Layout) -> Calibration:
+    return _choose(kin, mode, layout, (), published())
+
+
+def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], known: Sequence[Calibration]) -> Calibration:
+    own = (*own, *(c for c in known if kin.id in c.devices))
+    for wanted in FALLBACK[mode]:
+        mine = [c for c in own if _fits(c, wanted, layout)]
+        if mine:
+            in_its_way = wanted == FALLBACK[mode][0]
+            return replace(mine[0], mode=mode) if in_its_way else _elsewhere(mine[0], mode, mine[0].devices[:1])
+        pool = [c for c in known if c.kind == kin.kind and c.measured and _fits(c, wanted, layout)]
+        if pool:
+            pairs = sorted(((c, 2.0 ** -distance(c, kin)) for c in pool), key=lambda pair: -pair[1])
+            names = tuple(dict.fromkeys(c.devices[0] if c.devices else c.architecture for c, _ in pairs))
+            return _elsewhere(replace(blend(pairs), samples=sum(c.samples for c in pool)), mode, names)
+    return neutral(mode)
+
+
+def _elsewhere(calibration: Calibration, mode: Mode, relatives: tuple[str, ...]) -> Calibration:
+    """Take *calibration* to another device or mode, where it is as wrong as it was found to be there."""
+    return replace(
+        calibration, mode=mode, devices=(), relatives=relatives, spread=calibration.elsewhere, launch=None, host_op=None, serial=0.0
+    )
+
+
+def distance(calibration: Calibration, kin: Kin) -> float:
+    """Count generations between two GPUs, and SEGMENT_DISTANCE more where one of them is made for data centres; for CPUs, 0 or 1."""
+    if kin.kind == "cpu":
+        return NEAREST_DISTANCE * (calibration.architecture != kin.architecture)
+    crossed = (calibration.segment == "datacenter") != (kin.segment == "datacenter")
+    return abs(_generation(calibration.architecture) - _generation(kin.architecture)) + SEGMENT_DISTANCE * crossed
+
+
+def _generation(architecture: str) -> int:
+    name = "ada" if architecture == "hopper" else architecture
+    return GENERATIONS.index(name) if name in GENERATIONS else len(GENERATIONS)
+
+
+def _fits(calibration: Calibration, mode: str, layout: Layout) -> bool:
+    return calibration.mode == mode and calibration.layout in (None, layout)
+
+
+@lru_cache(maxsize=1)
+def published() -> tuple[Calibration, ...]:
+    """Return the calibrations fitted to published measurements, as `benchmarks/fit.py` writes them."""
+    path = bundled_folder() / "calibration" / "published.yaml"
+    if not path.is_file():
+        return ()
+    from roofline.costmodel.profile.calibrations import read_calibrations
+
+    return read_calibrations(path)

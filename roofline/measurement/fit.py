@@ -1,0 +1,425 @@
+"""Fit the parameters of the time model to measured times: of networks, of single ops, on one device or on many at once.
+
+Every way of running a device (a Run) has the same parameters. Their logarithms are sums of offsets: of the kind of device,
+the mode, the layout, the device, and the run alone. Each offset has a normal prior around zero, so a run with much data
+finds its own values, one with little keeps those of its relatives, and one that was never measured is still defined. The
+loss is robust (pseudo-Huber on the logarithm of predicted over measured), the optimiser L-BFGS on exact gradients of the
+very formula that predictions use.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from roofline.costmodel.analyze import half_type
+from roofline.costmodel.calibration import CLASSES, DENSE, HOST_KINDS, Calibration, Shape
+from roofline.costmodel.columns import Columns, tabulate
+from roofline.costmodel.device import Hardware
+from roofline.costmodel.formula import Efficiency, joined, parts
+from roofline.costmodel.profile.calibrations import plain
+from roofline.costmodel.workload import describe, served_by_level
+from roofline.graph import Graph
+from roofline.transforms.modes import Layout, check_layout, check_mode, execute
+from roofline.transforms.precision import to_precision
+
+SCALE = 0.05
+"""Relative error at which the loss turns from square to absolute: about twice the spread between two runs of one network."""
+
+CROWDING = 0.35
+"""Rows of a data set weigh `n ** -CROWDING`: between all rows alike (0) and all data sets alike (1)."""
+
+ITERATIONS = 150
+
+HOSTS = (*HOST_KINDS, "other")
+_MIX = (0.33, 0.25, 0.0, 0.42)
+"""Share of each host kind in the ops of EfficientNets and ResNets, over which the weights of a calibration average to 1."""
+_HOST_OF = np.array([next((i for i, kind in enumerate(HOST_KINDS) if name in HOST_KINDS[kind]), len(HOST_KINDS)) for name in CLASSES])
+_DENSE = torch.tensor([name in DENSE for name in CLASSES])
+_GROUPED = CLASSES.index("grouped")
+
+# --- where parameters start: expected shares of the ceilings, and by how much (in logarithms) they may differ ----------
+
+STREAMS = ("batch norm", "activation", "elementwise", "cast", "broadcast")
+"""Classes that read and write memory in order: they reach the copy bandwidth, within a few percent on a GPU."""
+
+_MEMORY = {
+    **dict.fromkeys(CLASSES, 0.8), **dict.fromkeys(STREAMS, 1.0), "broadcast": 0.95, "depthwise 3": 0.5, "depthwise 5": 0.5,
+    "depthwise 7": 0.3, "depthwise wide": 0.2, "window pool": 0.6, "global pool": 0.6, "copy": 0.6, "other": 0.5, "layer norm": 0.6,
+    "group norm": 0.4, "reduction": 0.5, "grouped": 0.5,
+}  # fmt: skip
+_VECTOR = {
+    **dict.fromkeys(CLASSES, 0.7), "conv 3x3": 1.1, "depthwise 3": 0.5, "depthwise 5": 0.5, "depthwise 7": 0.5, "depthwise wide": 0.3,
+    "grouped": 0.5,
+}  # fmt: skip
+_MATRIX = {**dict.fromkeys(CLASSES, 0.75), "grouped": 0.3, "conv wide": 0.6, "conv strided": 0.6, "attention": 0.4}
+_SCALARS = {
+    "matrix_depth": (30, 0.7), "vector_depth": (15, 0.7), "matrix_columns": (12, 0.7), "vector_columns": (8, 0.7),
+    "group_columns": (30, 0.7), "matrix_outputs": (1500, 0.8), "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3),
+    "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2), "transpose": (0.8, 0.4), "serial": (0.01, 1.0),
+}  # fmt: skip
+_CPU_SCALARS = {"cache": (1.0, 0.5)}
+_HOST = {"product": 1.3, "norm": 1.6, "cast": 0.9, "other": 0.5}
+_LEVELS = {"kind": 1.0, "mode": 0.7, "layout": 0.7, "device": 0.4, "run": 0.4}
+"""By how much of a parameter's own spread the offsets of each level may move it."""
+_COMMON = {"kind": (0.03, 0.2), "mode": (0.03, 0.15), "layout": (0.05, 0.1), "device": (0.04, 0.15), "run": (0.03, 0.1)}
+"""Spread of what all classes share: an offset of memory, and one of each engine."""
+_CPU_COMMON = 0.15
+_LAUNCH, _HOST_OP, _HOST_WEIGHT = 0.5, 0.25, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One way of running a device, which has parameters of its own; a device may stand for several of its sizes."""
+
+    device: str
+    kind: str
+    architecture: str
+    segment: str
+    mode: str
+    layout: str | None
+
+    @classmethod
+    def of(cls, hardware: Hardware, mode: str, layout: str, *, device: str = "") -> "Run":
+        """Describe the run of *hardware*; only eager PyTorch on a GPU depends on the layout it is given."""
+        fixed = layout if mode == "eager" and hardware.kind == "gpu" else None
+        return cls(device or hardware.id, hardware.kind, hardware.architecture, hardware.segment, mode, fixed)
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Name what shares offsets with this run, level first."""
+        own = (self.device, self.mode, self.layout or "")
+        found = [("kind", self.kind), ("mode", self.kind, self.mode), ("device", self.device), ("run", *own)]
+        return (*found, ("layout", self.kind, "nhwc")) if self.layout == "nhwc" else tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measured graph: *seconds* for the whole of it, run at *batch* in *precision*, *mode* and *layout*."""
+
+    graph: Graph
+    batch: int
+    precision: str
+    mode: str
+    layout: str
+    seconds: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured time with what its kernels ask: *asks* has one row per distinct kernel (fields of FIELDS), *counts* how many.
+
+    *hosted* counts ops by host kind and *views* those that launch nothing; *launch*, *host_op* and *host_view* are the
+    profile's seconds. *source* names the data set whose rows share a weight; rows of *weight* 0 are only predicted.
+    """
+
+    run: Run
+    asks: NDArray[np.float32]
+    counts: NDArray[np.float32]
+    hosted: tuple[float, ...]
+    views: float
+    launch: float
+    host_op: float
+    host_view: float
+    seconds: float
+    source: str = ""
+    weight: float = 1.0
+
+
+FIELDS = (
+    "matrix", "vector", "dram", "cache", "bias", "transpose", "depth", "columns", "outputs", "klass", "shared", "on_matrix", "misaligned",
+    "launches", "others",
+)  # fmt: skip
+
+
+def row_of(
+    columns: Columns, hardware: Hardware, mode: str, layout: str, seconds: float, *, device: str = "", source: str = "", weight: float = 1.0
+) -> Row:
+    """Describe the first batch of *columns*, which took *seconds* on *hardware*."""
+    checked = check_mode(mode), check_layout(layout)
+    w = describe(columns, served_by_level(columns, hardware), hardware, *checked)
+    table = np.stack([np.broadcast_to(np.asarray(getattr(w, name)), (len(columns.batches), columns.size))[0] for name in FIELDS], axis=1)
+    asks, counts = np.unique(table[w.launches > 0].astype(np.float32), axis=0, return_counts=True)
+    hosted = np.bincount(_HOST_OF[w.klass], weights=w.ops, minlength=len(HOSTS))
+    costs = hardware.overheads
+    launch = costs.launch if mode == "eager" else costs.graph
+    return Row(
+        Run.of(hardware, mode, layout, device=device), asks, counts.astype(np.float32), tuple(hosted), float(w.views.sum()), launch,
+        costs.host_op, costs.host_view, seconds, source, weight,
+    )  # fmt: skip
+
+
+def sample_row(sample: Sample, hardware: Hardware, *, source: str = "") -> Row:
+    """Describe a measured graph."""
+    graph = to_precision(sample.graph, sample.precision, lower=half_type(hardware))
+    columns = tabulate(execute(graph, check_mode(sample.mode), 0.0), [sample.batch])
+    return row_of(columns, hardware, sample.mode, sample.layout, sample.seconds, source=source)
+
+
+# --- rows as tensors, parameters as tensors ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows laid end to end: a tensor per field over all kernels, with the row and the run of each."""
+
+    asks: "Asks"
+    klass: torch.Tensor
+    on_matrix: torch.Tensor
+    misaligned: torch.Tensor
+    launches: torch.Tensor
+    others: torch.Tensor
+    counts: torch.Tensor
+    row: torch.Tensor
+    run: torch.Tensor
+    row_run: torch.Tensor
+    hosted: torch.Tensor
+    views: torch.Tensor
+    additive: torch.Tensor
+    eager: torch.Tensor
+    seconds: torch.Tensor
+    weight: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Asks:
+    """The fields that the formula reads, as tensors."""
+
+    matrix: torch.Tensor
+    vector: torch.Tensor
+    shared: torch.Tensor
+    dram: torch.Tensor
+    cache: torch.Tensor
+    bias: torch.Tensor
+    transpose: torch.Tensor
+    depth: torch.Tensor
+    columns: torch.Tensor
+    outputs: torch.Tensor
+
+
+def _batch(rows: Sequence[Row], runs: Sequence[Run]) -> Batch:
+    table = torch.from_numpy(np.concatenate([row.asks for row in rows]))
+    column = {name: table[:, i].contiguous() for i, name in enumerate(FIELDS)}
+    lengths = torch.tensor([len(row.asks) for row in rows])
+    index = torch.repeat_interleave(torch.arange(len(rows)), lengths)
+    row_run = torch.tensor([runs.index(row.run) for row in rows])
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row.source] = sizes.get(row.source, 0) + 1
+    asks = Asks(**{name: column[name] > 0 if name == "shared" else column[name] for name in Asks.__dataclass_fields__})
+    return Batch(
+        asks=asks, klass=column["klass"].long(), on_matrix=column["on_matrix"] > 0, misaligned=column["misaligned"] > 0,
+        launches=column["launches"], others=column["others"], counts=torch.from_numpy(np.concatenate([row.counts for row in rows])),
+        row=index, run=row_run[index], row_run=row_run, hosted=torch.tensor([row.hosted for row in rows], dtype=torch.float32),
+        views=torch.tensor([row.views * row.host_view / row.host_op for row in rows]),
+        additive=torch.tensor([row.run.kind == "cpu" for row in rows]), eager=torch.tensor([row.run.mode == "eager" for row in rows]),
+        seconds=torch.tensor([row.seconds for row in rows]),
+        weight=torch.tensor([row.weight * sizes[row.source] ** -CROWDING for row in rows]),
+    )  # fmt: skip
+
+
+class Model:
+    """Offsets of every parameter by group, and what they add up to for each run."""
+
+    def __init__(self, rows: Sequence[Row], runs: Sequence[Run] = ()) -> None:
+        self.runs = tuple(dict.fromkeys((*(row.run for row in rows), *runs)))
+        groups = tuple(dict.fromkeys(group for run in self.runs for group in run.groups))
+        self.members = torch.tensor([[float(group in run.groups) for group in groups] for run in self.runs])
+        cpu = {run.device for run in self.runs if run.kind == "cpu"}
+        on_cpu = torch.tensor([group[1] == "cpu" or group[1] in cpu for group in groups])[:, None]
+        level = torch.tensor([_LEVELS[group[0]] for group in groups])[:, None]
+        streams = torch.tensor([0.03 if name in STREAMS else 0.5 for name in CLASSES])[None]
+        scalars = [torch.tensor([{**_SCALARS, **extra}[name] for name in _SCALARS]) for extra in ({}, _CPU_SCALARS)]
+        common = torch.tensor([[_COMMON[group[0]][0], _COMMON[group[0]][1], _COMMON[group[0]][1]] for group in groups])
+        self.spreads = {
+            "memory": torch.where(on_cpu, torch.tensor(0.4), streams) * level,
+            "vector": torch.full((1, len(CLASSES)), 0.4) * level,
+            "matrix": torch.full((1, len(CLASSES)), 0.35) * level,
+            "scalar": torch.where(on_cpu, scalars[1][None, :, 1], scalars[0][None, :, 1]) * level,
+            "common": torch.where(on_cpu, common.clamp(min=_CPU_COMMON), common),
+            "launch": torch.full((len(self.runs),), _LAUNCH),
+            "host_op": torch.full((len(groups),), _HOST_OP),
+            "host": torch.full((2, len(HOSTS)), _HOST_WEIGHT),
+        }
+        is_cpu = torch.tensor([run.kind == "cpu" for run in self.runs])[:, None]
+        self.kind = is_cpu[:, 0].long()
+        starts = {"memory": _MEMORY, "vector": _VECTOR, "matrix": _MATRIX}
+        self.starts = {name: torch.log(torch.tensor([table[c] for c in CLASSES])) for name, table in starts.items()}
+        self.starts["scalar"] = torch.log(torch.where(is_cpu, scalars[1][None, :, 0], scalars[0][None, :, 0]))
+        self.starts["launch"] = torch.log(torch.tensor([_known(run, rows, "launch") for run in self.runs]))
+        self.starts["host_op"] = torch.log(torch.tensor([_known(run, rows, "host_op") for run in self.runs]))
+        self.starts["host"] = torch.log(torch.tensor(list(_HOST.values())))
+        self.host_groups = self.members * torch.tensor([float(group[0] == "device") for group in groups])
+        self.offsets = {name: torch.zeros_like(spread.expand(self._shape(name, len(groups)))) for name, spread in self.spreads.items()}
+
+    def _shape(self, name: str, groups: int) -> tuple[int, ...]:
+        widths = {"memory": len(CLASSES), "vector": len(CLASSES), "matrix": len(CLASSES), "scalar": len(_SCALARS), "common": 3}
+        return (groups, widths[name]) if name in widths else tuple(self.spreads[name].shape)
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Add up the offsets: a tensor over runs (and classes) for each parameter, none of them logarithmic."""
+        common = self.members @ self.offsets["common"]
+        found = {
+            name: torch.exp(self.starts[name] + self.members @ self.offsets[name] + common[:, i : i + 1])
+            for i, name in enumerate(("memory", "vector", "matrix"))
+        }
+        scalars = torch.exp(self.starts["scalar"] + self.members @ self.offsets["scalar"])
+        found |= {name: scalars[:, i] for i, name in enumerate(_SCALARS)}
+        found["launch"] = torch.exp(self.starts["launch"] + self.offsets["launch"])
+        found["host_op"] = torch.exp(self.starts["host_op"] + self.host_groups @ self.offsets["host_op"])
+        found["host"] = torch.exp(self.starts["host"] + self.offsets["host"])[self.kind]
+        return found
+
+    def penalty(self) -> torch.Tensor:
+        """Return minus the logarithm of the prior."""
+        return torch.stack([((self.offsets[name] / spread) ** 2).sum() for name, spread in self.spreads.items()]).sum() / 2
+
+
+def _known(run: Run, rows: Sequence[Row], name: str) -> float:
+    """Take a profile's overhead from the nearest row: a device has one cost of an op, but launches differ in eager mode."""
+
+    def strangeness(row: Row) -> tuple[bool, ...]:
+        device, pace = row.run.device != run.device, (row.run.mode == "eager") != (run.mode == "eager")
+        return (row.run.kind != run.kind, *((pace, device) if name == "launch" else (device, pace)))
+
+    return getattr(min(rows, key=strangeness), name)
+
+
+def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Predict the seconds of every row with the formula of the time model; the host's queue is simplified to a maximum."""
+    k, r, on_matrix = batch.klass, batch.run, batch.on_matrix
+    one = torch.ones(())
+    dense, grouped = _DENSE[k], k == _GROUPED
+
+    def size(name: str) -> torch.Tensor:
+        return torch.where(on_matrix, p[f"matrix_{name}"][r], p[f"vector_{name}"][r])
+
+    lost = torch.where(grouped, p["misaligned_groups"][r], p["misaligned"][r])
+    e = Efficiency(
+        memory=p["memory"][r, k], product=torch.where(on_matrix, p["matrix"][r, k], p["vector"][r, k]), vector=p["vector"][r, k],
+        depth=size("depth"), columns=torch.where(grouped, p["group_columns"][r], size("columns")),
+        alignment=torch.where(batch.misaligned, lost, one), outputs=torch.where(dense, size("outputs"), 0 * one),
+        cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], crowd=1 + p["serial"][r] * batch.others,
+    )  # fmt: skip
+    found = parts(batch.asks, e, torch)
+    kernel = joined(found.compute / found.fill, found.memory, torch) + found.passes + p["launch"][r] * batch.launches
+    device = torch.zeros(len(batch.seconds)).index_add_(0, batch.row, kernel * batch.counts)
+    q = batch.row_run
+    host = p["host_op"][q] * ((batch.hosted * p["host"][q]).sum(1) + batch.views * (p["host"][q] * torch.tensor(_MIX)).sum(1))
+    overlapped = torch.maximum(device, host) * (1 + (torch.minimum(device, host) / torch.maximum(device, host)) ** 8) ** (1 / 8)
+    return torch.where(batch.eager, torch.where(batch.additive, device + host, overlapped), device)
+
+
+# --- fitting -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Parameters that were found, for every run of the fit and those asked for beside them."""
+
+    model: Model
+    samples: dict[Run, int]
+
+    def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        """Predict the seconds of *rows*, whose runs this fit must know."""
+        with torch.no_grad():
+            return _seconds(_batch(rows, self.model.runs), self.model.parameters()).numpy().astype(np.float64)
+
+    def calibration(self, run: Run, **about: Any) -> Calibration:
+        """Return the parameters of *run*; *about* fills the fields that tell where they come from."""
+        with torch.no_grad():
+            p = {name: value[self.model.runs.index(run)].numpy() for name, value in self.model.parameters().items()}
+        tables = {name: dict(zip(CLASSES, map(float, p[name]), strict=True)) for name in ("memory", "vector", "matrix")}
+        mean = float(np.average(p["host"], weights=_MIX))
+        shape = {"group_columns": float(p["group_columns"])}
+        sizes = ("depth", "columns", "outputs")
+        on_vector = Shape(**shape, **{name: float(p[f"vector_{name}"]) for name in sizes})
+        lost = {name: min(float(p[name]), 1.0) for name in ("misaligned", "misaligned_groups")}
+        on_matrix = Shape(**shape, **lost, **{name: float(p[f"matrix_{name}"]) for name in sizes})
+        eager = run.mode == "eager"
+        return Calibration(
+            mode=check_mode(run.mode), layout=_layout(run.layout), memory=tables["memory"], vector=tables["vector"],
+            matrix={name: tables["matrix"][name] for name in DENSE} if run.kind == "gpu" else {}, on_vector=on_vector, on_matrix=on_matrix,
+            cache=float(p["cache"]), bias=float(p["bias"]), transpose=float(p["transpose"]),
+            serial=float(p["serial"]) if run.kind == "cpu" else 0.0, launch=float(p["launch"]) if run in self.samples else None,
+            host_op=float(p["host_op"]) * mean if eager else None,
+            host=dict(zip(HOSTS, map(float, p["host"] / mean), strict=True)) if eager else {},
+            kind=run.kind, architecture=run.architecture, segment=run.segment, samples=self.samples.get(run, 0), **about,
+        )  # fmt: skip
+
+
+def _layout(layout: str | None) -> Layout | None:
+    return check_layout(layout) if layout else None
+
+
+def fit(
+    rows: Sequence[Row], *, runs: Sequence[Run] = (), iterations: int = ITERATIONS, tell: Callable[[int], None] | None = None
+) -> Fitted:
+    """Fit every run of *rows* at once, and define those of *runs*; *tell* is told how many evaluations are done."""
+    model, used = Model(rows, runs), [row for row in rows if row.weight > 0]
+    batch = _batch(used, model.runs)
+    offsets = list(model.offsets.values())
+    for tensor in offsets:
+        tensor.requires_grad_(True)
+    optimizer = torch.optim.LBFGS(offsets, max_iter=iterations, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-7)
+    done = [0]
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        error = torch.log(_seconds(batch, model.parameters()) / batch.seconds) / SCALE
+        value = 2 * (batch.weight * (torch.sqrt(1 + error * error) - 1)).sum() + model.penalty()
+        value.backward()
+        done[0] += 1
+        if tell:
+            tell(done[0])
+        return value
+
+    optimizer.step(loss)  # pyright: ignore[reportArgumentType]
+    for tensor in offsets:
+        tensor.requires_grad_(False)
+    samples: dict[Run, int] = {}
+    for row in used:
+        samples[row.run] = samples.get(row.run, 0) + 1
+    return Fitted(model, samples)
+
+
+def percentiles(ratios: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 10th and 90th percentile of measured over predicted times."""
+    low, high = np.quantile(ratios, [0.1, 0.9])
+    return float(low), float(high)
+
+
+FOLDS = 5
+
+
+def left_out(rows: Sequence[Row], *, folds: int = FOLDS, iterations: int = ITERATIONS) -> NDArray[np.float64]:
+    """Predict each row by a fit without its fold: row i is in fold `i % folds`."""
+    predicted, folds = np.zeros(len(rows)), min(folds, len(rows))
+    for fold in range(folds):
+        inside = [row for i, row in enumerate(rows) if i % folds == fold]
+        fitted = fit([row for i, row in enumerate(rows) if i % folds != fold], runs=[row.run for row in inside], iterations=iterations)
+        predicted[fold::folds] = fitted.predict(inside)
+    return predicted
+
+
+def calibration_of(samples: Sequence[Sample], hardware: Hardware, *, data: str, date: str) -> dict[str, Any]:
+    """Fit one run of *hardware* to *samples* and return what its profile says of it: one entry of `calibration:`.
+
+    The spread of single kernels comes from samples left out of the fit in turn; that of a network is taken to be the bias
+    that remains when many kernels are added up, at least 10 %.
+    """
+    rows = [sample_row(sample, hardware, source=data) for sample in samples]
+    ratios = np.array([row.seconds for row in rows]) / left_out(rows, iterations=ITERATIONS // 2)
+    low, high = percentiles(ratios)
+    width = max(0.1, math.log(high / low) / 4)
+    precisions = tuple(dict.fromkeys(sample.precision for sample in samples))
+    fitted = fit(rows).calibration(
+        rows[0].run, devices=(), precisions=precisions, data=data, date=date, per_kernel=(low, high),
+        spread=(math.exp(-width), math.exp(width)), elsewhere=(math.exp(-2 * width), math.exp(2 * width)),
+    )  # fmt: skip
+    return plain(replace(fitted, devices=()))

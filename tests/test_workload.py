@@ -1,0 +1,325 @@
+"""Workloads: the class of every kernel, what it asks of a device of round numbers, and which parameters it meets."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from devices import DRAM, HALF, L2, MATRIX, VECTOR, device, engine
+from strategies import traced
+from torch import nn
+from torch.nn import functional
+
+from roofline.costmodel.calibration import CLASSES, Calibration, Shape
+from roofline.costmodel.columns import Columns, tabulate
+from roofline.costmodel.device import Hardware
+from roofline.costmodel.formula import Efficiency
+from roofline.costmodel.workload import Workload, classify, describe, efficiency, served_by_level
+from roofline.graph import Graph
+from roofline.transforms.modes import Layout, Mode, execute
+from roofline.transforms.precision import to_precision
+
+IMAGE = (2, 8, 16, 16)
+"""Shape of the input of most networks here: 4,096 numbers."""
+
+
+def tabulated(graph: Graph, *, precision: str = "fp32", mode: Mode = "eager") -> Columns:
+    """Tabulate *graph* at the batch it was traced at."""
+    fixed = replace(to_precision(graph, precision), batch=None)
+    return tabulate(execute(fixed, mode, 0.0), [fixed.inputs[0].shape[0]])
+
+
+def classes(model: nn.Module | Callable[..., Any], *inputs: tuple[int, ...], precision: str = "fp32") -> list[str]:
+    """Name the class of every kernel of *model* that is more than a view."""
+    columns = tabulated(traced(model, *inputs), precision=precision)
+    return [CLASSES[k] for k, ops in zip(classify(columns), columns.ops, strict=True) if ops]
+
+
+def asked(
+    model: nn.Module | Callable[..., Any],
+    *inputs: tuple[int, ...],
+    on: Hardware | None = None,
+    precision: str = "fp32",
+    mode: Mode = "eager",
+    layout: Layout = "nchw",
+) -> Workload:
+    """Describe the kernels of *model*, by default on the device of round numbers."""
+    columns, hardware = tabulated(traced(model, *inputs), precision=precision, mode=mode), on or device()
+    return describe(columns, served_by_level(columns, hardware), hardware, mode, layout)
+
+
+def row(values: Any) -> list[float]:
+    """List what is asked by each kernel, at the only batch."""
+    return np.atleast_2d(values)[0].tolist()
+
+
+def conv(inputs: int, outputs: int, size: int | tuple[int, int] = 3, *, groups: int = 1, stride: int = 1, bias: bool = False) -> nn.Module:
+    """Make a convolution that keeps the size of an image, but for its stride."""
+    sides = (size, size) if isinstance(size, int) else size
+    return nn.Conv2d(inputs, outputs, sides, stride=stride, padding=(sides[0] // 2, sides[1] // 2), groups=groups, bias=bias)
+
+
+# --- classes -----------------------------------------------------------------------------------------------------------
+
+KERNELS: dict[str, tuple[nn.Module | Callable[..., Any], tuple[tuple[int, ...], ...], str]] = {
+    "3x3": (conv(8, 16), (IMAGE,), "conv 3x3"),
+    "3x3 with a bias": (conv(8, 16, bias=True), (IMAGE,), "conv 3x3"),
+    "3x3 of stride 2": (conv(8, 16, stride=2), (IMAGE,), "conv strided"),
+    "7x7 of stride 4": (conv(8, 16, 7, stride=4), (IMAGE,), "conv strided"),
+    "5x5": (conv(8, 16, 5), (IMAGE,), "conv wide"),
+    "1x7": (conv(8, 16, (1, 7)), (IMAGE,), "conv wide"),
+    "2x2": (nn.Conv2d(8, 16, 2), (IMAGE,), "conv wide"),
+    "1x1": (conv(8, 16, 1), (IMAGE,), "pointwise"),
+    "1x1 of stride 2": (conv(8, 16, 1, stride=2), (IMAGE,), "pointwise strided"),
+    "depthwise 1x1": (conv(8, 8, 1, groups=8), (IMAGE,), "depthwise 3"),
+    "depthwise 3x3": (conv(8, 8, groups=8), (IMAGE,), "depthwise 3"),
+    "depthwise 3x3 of stride 2": (conv(8, 8, groups=8, stride=2), (IMAGE,), "depthwise 3"),
+    "depthwise with a multiplier": (conv(8, 24, groups=8), (IMAGE,), "depthwise 3"),
+    "depthwise 1x11": (conv(8, 8, (1, 11), groups=8), (IMAGE,), "depthwise 5"),
+    "depthwise 5x5": (conv(8, 8, 5, groups=8), (IMAGE,), "depthwise 5"),
+    "depthwise 7x7": (conv(8, 8, 7, groups=8), (IMAGE,), "depthwise 7"),
+    "depthwise 9x9": (conv(8, 8, 9, groups=8), (IMAGE,), "depthwise wide"),
+    "grouped 3x3": (conv(8, 16, groups=2), (IMAGE,), "grouped"),
+    "grouped 1x1 of stride 2": (conv(8, 16, 1, groups=4, stride=2), (IMAGE,), "grouped"),
+    "linear": (nn.Linear(8, 16), ((4, 8),), "linear"),
+    "product of two activations": (torch.matmul, ((2, 4, 8), (2, 8, 6)), "matmul"),
+    "attention": (functional.scaled_dot_product_attention, ((2, 4, 16, 8),) * 3, "attention"),
+    "batch norm": (nn.BatchNorm2d(8), (IMAGE,), "batch norm"),
+    "layer norm": (nn.LayerNorm(16), (IMAGE,), "layer norm"),
+    "RMS norm": (nn.RMSNorm(16), (IMAGE,), "layer norm"),
+    "group norm": (nn.GroupNorm(2, 8), (IMAGE,), "group norm"),
+    "relu": (torch.relu, (IMAGE,), "activation"),
+    "gelu": (functional.gelu, (IMAGE,), "activation"),
+    "sum of two": (torch.add, (IMAGE, IMAGE), "elementwise"),
+    "comparison of two": (torch.gt, (IMAGE, IMAGE), "elementwise"),
+    "multiple of one": (lambda x: 2 * x, (IMAGE,), "elementwise"),
+    "gate of each channel": (torch.mul, (IMAGE, (2, 8, 1, 1)), "broadcast"),
+    "sum with one row": (torch.add, (IMAGE, (2, 8, 1, 16)), "broadcast"),
+    "mean over the image": (lambda x: x.mean((2, 3)), (IMAGE,), "global pool"),
+    "mean over the image, kept": (lambda x: x.mean((2, 3), keepdim=True), (IMAGE,), "global pool"),
+    "adaptive pool to 1": (nn.AdaptiveAvgPool2d(1), (IMAGE,), "global pool"),
+    "adaptive pool to 2": (nn.AdaptiveAvgPool2d(2), (IMAGE,), "global pool"),
+    "adaptive pool to 8": (nn.AdaptiveAvgPool2d(8), (IMAGE,), "window pool"),
+    "max pool of stride 2": (nn.MaxPool2d(3, 2, 1), (IMAGE,), "window pool"),
+    "mean of 8 x 8 windows": (nn.AvgPool2d(8), (IMAGE,), "window pool"),
+    "mean of 3 x 3 windows": (nn.AvgPool2d(3, 1, 1), (IMAGE,), "window pool"),
+    "mean of tokens": (lambda x: x.mean(1), ((2, 16, 8),), "reduction"),
+    "sum": (lambda x: x.sum((2, 3)), (IMAGE,), "reduction"),
+    "softmax": (lambda x: x.softmax(-1), (IMAGE,), "softmax"),
+    "cat": (lambda x, y: torch.cat([x, y], 1), (IMAGE, IMAGE), "copy"),
+    "cast": (lambda x: x.half(), (IMAGE,), "cast"),
+    "resize": (lambda x: functional.interpolate(x, scale_factor=2.0), (IMAGE,), "other"),
+    "sort": (lambda x: x.topk(3).values, (IMAGE,), "other"),
+}
+
+
+@pytest.mark.parametrize("label", KERNELS)
+def test_a_kernel_is_of_the_class_that_libraries_implement_apart(label: str) -> None:
+    model, inputs, wanted = KERNELS[label]
+    assert classes(model, *inputs) == [wanted]
+
+
+def test_every_class_has_a_kernel_here() -> None:
+    assert {wanted for _, _, wanted in KERNELS.values()} == set(CLASSES)
+
+
+@pytest.mark.parametrize("label", ["3x3", "1x1 of stride 2", "depthwise 7x7", "gate of each channel", "sum of two", "mean over the image"])
+def test_the_class_does_not_depend_on_the_data_type(label: str) -> None:
+    model, inputs, wanted = KERNELS[label]
+    assert classes(model, *inputs, precision="fp16") == [wanted]
+
+
+def test_a_fused_kernel_is_of_the_class_of_its_product() -> None:
+    columns = tabulated(traced(nn.Sequential(conv(8, 16), nn.BatchNorm2d(16), nn.ReLU()), IMAGE), mode="engine")
+    assert [CLASSES[k] for k in classify(columns)] == ["conv 3x3"]
+
+
+def test_a_view_launches_nothing() -> None:
+    workload = asked(lambda x: torch.relu(x.view(2, 8, 256)), IMAGE)
+    assert (row(workload.launches), row(workload.ops), row(workload.views)) == ([0, 1], [0, 1], [1, 0])
+
+
+# --- what a kernel asks ------------------------------------------------------------------------------------------------
+
+
+def test_a_product_asks_for_its_sides_and_its_flops() -> None:
+    workload = asked(conv(8, 16), IMAGE)  # 512 pixels, 8 x 9 numbers into each of 16 channels
+    assert (row(workload.depth), row(workload.columns)) == ([72], [16])
+    assert row(workload.outputs) == pytest.approx([512 * 16 / 10])  # for each of 10 units
+    assert row(workload.matrix) == pytest.approx([2 * 512 * 72 * 16 / 0.5e12])
+    assert row(workload.vector) == [0]
+
+
+def test_the_sides_of_a_grouped_product_are_those_inside_a_group() -> None:
+    workload = asked(conv(8, 16, groups=2), IMAGE)
+    assert (row(workload.depth), row(workload.columns)) == ([36], [8])
+    assert row(workload.outputs) == pytest.approx([512 * 16 / 10])
+
+
+def test_bytes_are_priced_at_the_bandwidth_of_copies_by_level() -> None:
+    workload = asked(torch.relu, IMAGE)  # 16,384 bytes read and as many written
+    assert row(workload.dram) == pytest.approx([32_768 / 80e9])
+    assert row(workload.cache) == [0]
+    cached = asked(torch.relu, IMAGE, on=device(memory=(DRAM, L2)))
+    assert row(cached.cache) == pytest.approx([32_768 / 400e9])  # all of them pass the cache on their way
+
+
+def test_one_engine_is_shared_where_products_have_no_matrix_engine() -> None:
+    model = nn.Sequential(conv(8, 16), nn.ReLU())
+    single, half = asked(model, IMAGE), asked(model, IMAGE, precision="fp16")
+    assert (row(single.shared)[0], row(single.on_matrix)[0]) == (True, False)
+    assert (row(half.shared)[0], row(half.on_matrix)[0]) == (False, True)
+    assert row(half.matrix)[0] == pytest.approx(2 * 512 * 72 * 16 / 4e12)
+
+
+@pytest.mark.parametrize(
+    ("mode", "on", "bias", "passes"),
+    [
+        ("eager", device(), True, 1),
+        ("eager", device(), False, 0),
+        ("eager", device(kind="cpu"), True, 0),
+        ("compiled", device(), True, 0),
+        ("engine", device(), True, 0),
+        ("ideal", device(), True, 0),
+    ],
+)
+def test_a_bias_is_a_kernel_of_its_own_only_in_eager_pytorch_on_a_gpu(mode: Mode, on: Hardware, bias: bool, passes: int) -> None:
+    workload = asked(conv(8, 16, 1, bias=bias), IMAGE, on=on, mode=mode)
+    assert row(workload.bias) == pytest.approx([passes * 2 * 32_768 / 80e9])  # reads and writes 8,192 results
+    assert row(workload.launches) == [1 + passes]
+    assert row(workload.ops) == [1]
+
+
+def test_the_bias_of_a_linear_layer_costs_no_pass() -> None:
+    workload = asked(nn.Linear(8, 16), (4, 8))
+    assert (row(workload.bias), row(workload.launches)) == ([0], [1])
+
+
+@pytest.mark.parametrize("model", [conv(8, 16), conv(8, 16, 1), conv(8, 16, groups=2)])
+def test_a_convolution_on_a_matrix_engine_turns_nchw_over_and_back(model: nn.Module) -> None:
+    workload = asked(model, IMAGE, precision="fp16")  # 8,192 bytes in, 16,384 out
+    assert row(workload.transpose) == pytest.approx([2 * (8_192 + 16_384) / 80e9])
+
+
+@pytest.mark.parametrize(
+    ("mode", "layout", "precision", "on"),
+    [
+        ("eager", "nhwc", "fp16", device()),
+        ("compiled", "nchw", "fp16", device()),
+        ("engine", "nchw", "fp16", device()),
+        ("eager", "nchw", "fp32", device()),
+        ("eager", "nchw", "fp16", device(engines=(VECTOR, HALF))),
+        ("eager", "nchw", "fp16", device(kind="cpu")),
+    ],
+)
+def test_nothing_is_turned_over_elsewhere(mode: Mode, layout: Layout, precision: str, on: Hardware) -> None:
+    assert row(asked(conv(8, 16), IMAGE, on=on, precision=precision, mode=mode, layout=layout).transpose) == [0]
+
+
+@pytest.mark.parametrize("model", [conv(8, 8, groups=8), nn.Linear(16, 8), nn.BatchNorm2d(8)])
+def test_only_dense_convolutions_are_turned_over(model: nn.Module) -> None:
+    assert row(asked(model, IMAGE, precision="fp16").transpose) == [0]
+
+
+@pytest.mark.parametrize(
+    ("model", "misaligned"),
+    [
+        (conv(8, 16), False),
+        (conv(24, 40, 5), False),  # multiples of 8
+        (conv(8, 12), True),
+        (conv(12, 16), True),
+        (conv(3, 16, stride=2), True),
+        (conv(8, 18, 1), True),
+        (conv(16, 32, groups=2), False),
+        (conv(16, 16, groups=4), False),  # 4 channels a group: a power of two
+        (conv(48, 48, groups=2), True),  # 24 is none
+        (conv(24, 48, groups=3), False),  # 8 into 16
+        (conv(24, 32, groups=4), True),  # 6 into 8
+        (conv(8, 8, groups=8), False),  # no product on the matrix engine at all
+    ],
+)
+def test_channels_that_no_vector_load_fits_are_misaligned(model: nn.Conv2d, misaligned: bool) -> None:
+    image = (2, model.in_channels, 16, 16)
+    assert row(asked(model, image, precision="fp16").misaligned) == [misaligned]
+    assert row(asked(model, image).misaligned) == [False]  # in fp32 there is no matrix engine
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "misaligned"), [(16, 1000, False), (16, 10, True), (10, 16, True)])
+def test_linear_layers_are_misaligned_alike(inputs: int, outputs: int, misaligned: bool) -> None:
+    assert row(asked(nn.Linear(inputs, outputs), (4, inputs), precision="fp16").misaligned) == [misaligned]
+
+
+def test_only_a_cpu_has_cores_beside_the_first() -> None:
+    assert asked(torch.relu, IMAGE, on=device(units=12)).others == 0
+    assert asked(torch.relu, IMAGE, on=device(kind="cpu", units=12)).others == 11
+
+
+# --- the parameters that a kernel meets --------------------------------------------------------------------------------
+
+FITTED = Calibration(
+    "eager",
+    memory={"conv 3x3": 0.5, "activation": 0.9},
+    vector={"conv 3x3": 0.6, "depthwise 3": 0.3},
+    matrix={"conv 3x3": 0.7, "grouped": 0.2},
+    on_vector=Shape(depth=1, columns=2, group_columns=3, outputs=4),
+    on_matrix=Shape(depth=10, columns=20, group_columns=30, outputs=40, misaligned=0.5, misaligned_groups=0.25),
+    cache=1.5,
+    bias=0.8,
+    transpose=0.4,
+    serial=0.125,
+)
+
+
+def met(model: nn.Module | Callable[..., Any], *inputs: tuple[int, ...], **options: Any) -> Efficiency:
+    """Look up what the only kernel of *model* meets in FITTED."""
+    return efficiency(asked(model, *inputs, **options), FITTED)
+
+
+def facts(e: Efficiency, *names: str) -> list[float]:
+    """List fields of *e* for the only kernel."""
+    return [row(getattr(e, name))[0] for name in names]
+
+
+SHAPE = ("product", "depth", "columns", "outputs", "alignment")
+
+
+def test_a_product_meets_the_parameters_of_the_engine_that_runs_it() -> None:
+    assert facts(met(conv(8, 16), IMAGE), *SHAPE) == [0.6, 1, 2, 4, 1]
+    assert facts(met(conv(8, 16), IMAGE, precision="fp16"), *SHAPE) == [0.7, 10, 20, 40, 1]
+    assert facts(met(conv(8, 16), IMAGE, precision="fp16", on=device(engines=(VECTOR, HALF))), *SHAPE) == [0.6, 1, 2, 4, 1]
+
+
+def test_groups_have_columns_and_a_loss_of_their_own() -> None:
+    assert facts(met(conv(16, 16, groups=2), (2, 16, 16, 16)), "columns", "alignment") == [3, 1]
+    assert facts(met(conv(16, 16, groups=2), (2, 16, 16, 16), precision="fp16"), *SHAPE) == [0.2, 10, 30, 40, 1]
+    assert facts(met(conv(12, 12, groups=2), (2, 12, 16, 16), precision="fp16"), *SHAPE) == [0.2, 10, 30, 40, 0.25]
+
+
+def test_channels_that_do_not_fit_lose_the_share_of_the_matrix_engine() -> None:
+    assert facts(met(conv(8, 12), IMAGE, precision="fp16"), "alignment") == [0.5]
+    assert facts(met(conv(8, 12), IMAGE), "alignment") == [1]
+
+
+def test_only_dense_products_need_many_results_to_fill_a_device() -> None:
+    assert facts(met(conv(8, 8, groups=8), IMAGE), "vector", "outputs") == [0.3, 0]
+    assert facts(met(torch.relu, IMAGE), "memory", "outputs") == [0.9, 0]
+    assert facts(met(nn.Linear(16, 16), (4, 16)), "outputs") == [4]
+
+
+def test_what_was_not_fitted_is_1() -> None:
+    assert facts(met(nn.Linear(16, 16), (4, 16), precision="fp16"), "memory", "product", "vector") == [1, 1, 1]
+
+
+def test_passes_caches_and_crowding_are_the_same_for_all() -> None:
+    e = met(torch.relu, IMAGE)
+    assert (e.cache, e.bias, e.transpose, e.crowd) == (1.5, 0.8, 0.4, 1)
+    assert met(torch.relu, IMAGE, on=device(kind="cpu", units=9)).crowd == 2  # an eighth of the work is serial, 8 cores more
+
+
+def test_a_device_of_two_engines_of_one_type_runs_products_on_the_matrix_engine() -> None:
+    both = device(engines=(VECTOR, engine("matrix", "fp32", 4e12, 2e12), MATRIX))
+    workload = asked(conv(8, 16), IMAGE, on=both)
+    assert row(workload.on_matrix) == [True]
+    assert row(workload.matrix) == pytest.approx([2 * 512 * 72 * 16 / 2e12])
