@@ -39,6 +39,8 @@ HERE = Path(__file__).parent
 CALIBRATIONS = HERE.parent / "hardware" / "calibration" / "published.yaml"
 LEFT_OUT = HERE / "results" / "left_out.csv"
 FOLDS = 5
+FEWEST = 12
+"""Networks from which a run's own spread can be told."""
 SIZES = {"c5.2xlarge": "xeon-8124m", "c5.4xlarge": "xeon-8124m", "c5.18xlarge": "xeon-8124m"}
 """Devices that are sizes of one processor, and share its parameters."""
 ALL_SIZES = ("xeon-8124m", "c5.xlarge", "c5.2xlarge", "c5.4xlarge", "c5.9xlarge", "c5.18xlarge")
@@ -173,7 +175,11 @@ def devices(items: Sequence[Item], iterations: int) -> list[float]:
 def with_spreads(
     found: Sequence[Calibration], items: Sequence[Item], networks: Sequence[float], others: Sequence[float]
 ) -> list[Calibration]:
-    """Add to each calibration how wrong such predictions were: of networks left out, and (over all of its mode) of devices."""
+    """Add to each calibration how wrong such predictions were: of networks left out, and (over all of its mode) of devices.
+
+    Few devices tell how far off the next may be, not to which side: errors of devices are taken to either.
+    A run with fewer than FEWEST networks takes the errors of its whole mode, in which each device counts alike.
+    """
     measured = np.array([item.timing.seconds for item in items])
     used = np.array([item.row.weight > 0 for item in items])
     near, far = measured / np.array(networks), measured / np.array(others)
@@ -181,8 +187,12 @@ def with_spreads(
     for c in found:
         mine = np.array([item.row.run.mode == c.mode and item.row.run.kind == c.kind for item in items]) & used
         own = mine & np.array([item.timing.device in c.devices and item.row.run.layout == c.layout for item in items])
-        elsewhere = evenly(far[mine], [item.timing.device for item, m in zip(items, mine, strict=True) if m])
-        done.append(replace(c, spread=percentiles(near[own]) if own.any() else elsewhere, elsewhere=elsewhere))
+        names = [item.timing.device for item, m in zip(items, mine, strict=True) if m]
+        low, high = evenly(far[mine], names)
+        elsewhere, pooled = (min(low, 1 / high), max(high, 1 / low)), evenly(near[mine], names)
+        models = {item.timing.model for item, m in zip(items, own, strict=True) if m}
+        spread = percentiles(near[own]) if len(models) >= FEWEST else pooled if models else elsewhere
+        done.append(replace(c, spread=spread, elsewhere=elsewhere))
     return done
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from devices import device
 from torch import nn
 
 import roofline
+from roofline.costmodel.calibration import CLASSES, Calibration
 from roofline.errors import ModelError, RooflineError, UnknownNameError, UnsupportedError
 from roofline.report.report import Report
 
@@ -78,6 +80,16 @@ def test_hardware_names_are_listed() -> None:
 def test_defaults_are_what_plain_pytorch_does() -> None:
     report = roofline.analyze("resnet18", "t4")
     assert (report.batch, report.precision, report.mode, report.layout, report.changes) == (1, "fp32", "eager", "nchw", ())
+
+
+def test_what_was_fitted_is_used_unless_it_is_not_wanted() -> None:
+    halved = Calibration("eager", memory=dict.fromkeys(CLASSES, 0.5), vector=dict.fromkeys(CLASSES, 0.5), devices=("hand",), samples=1)
+    brought = replace(device(host_op=1e-9, host_view=1e-9, launch=1e-9), calibrations=(halved,))
+    fitted, plain = (roofline.analyze("resnet18", brought, batch=64, calibrated=wanted) for wanted in (True, False))
+    assert (fitted.calibration, fitted.calibrated) == (halved, True)
+    assert (plain.calibration.status, plain.calibrated) == ("uncalibrated", False)
+    assert fitted.latency == pytest.approx(2 * plain.latency, rel=1e-3)
+    assert fitted.lower_bound == plain.lower_bound
 
 
 def test_every_public_name_resolves_and_nothing_else() -> None:

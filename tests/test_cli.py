@@ -126,6 +126,12 @@ def test_options_reach_the_library(capsys: pytest.CaptureFixture[str]) -> None:
     assert out == report.to_json()
 
 
+def test_a_prediction_can_do_without_what_was_fitted(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = printed(capsys, "analyze", "resnet18", "--hw", "t4", "--uncalibrated", "--json")
+    assert plain == roofline.analyze("resnet18", "t4", calibrated=False).to_json()
+    assert "; uncalibrated)" in printed(capsys, "analyze", "resnet18", "--hw", "t4", "--uncalibrated")
+
+
 def test_every_format_is_written_by_its_suffix(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     files = [tmp_path / f"report{suffix}" for suffix in (".json", ".csv", ".md", ".html")]
     out = printed(capsys, "analyze", "resnet18", "--hw", "t4", *(part for file in files for part in ("-o", str(file))))

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from strategies import traced
+from torch import nn
 
 import roofline
 from roofline.cost import Cost, cost
@@ -151,6 +153,15 @@ def test_distances_grow_with_the_batch_where_the_traffic_does() -> None:
 
 
 # --- memory ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_bias_is_that_of_the_convolution_that_names_the_kernel() -> None:
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1, bias=False), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(800, 4)]
+    graph = traced(nn.Sequential(*layers), (2, 3, 14, 14))
+    assert tabulate(graph, (1, 2)).bias.tolist() == [[1, 0, 0, 1, 0, 0]] * 2
+    fused = execute(graph, "engine", 0.0)
+    assert tabulate(fused, (1,)).bias[0].tolist() == [float(bool({0, 3} & set(kernel))) for kernel in fused.kernels]
+    assert len(fused.kernels) < 6
 
 
 def test_peak_memory_of_a_residual_counts_the_branch_that_waits() -> None:

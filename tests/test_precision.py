@@ -14,7 +14,7 @@ from torch import nn
 from roofline.cost import Cost, cost
 from roofline.errors import UnknownNameError
 from roofline.graph import Graph
-from roofline.transforms.precision import PRECISIONS, to_precision
+from roofline.transforms.precision import CASTS_ITSELF, PRECISIONS, to_precision
 from roofline.units import FLOATS
 
 quick = settings(max_examples=30, deadline=None)
@@ -118,6 +118,13 @@ def test_autocast_runs_softmax_in_fp32() -> None:
     graph = autocast(lambda x: (x @ x.transpose(1, 2)).softmax(-1), (2, 3, 4))
     assert dtypes(graph, "matmul") == (["fp16", "fp16"], ["fp16"])
     assert dtypes(graph, "softmax") == (["fp16"], ["fp32"])  # one kernel reads the half type and writes fp32
+
+
+@pytest.mark.parametrize("name", sorted(CASTS_ITSELF & {"log_softmax", "sum", "prod", "cumsum"}))
+def test_autocast_lets_what_casts_itself_read_the_half_type(name: str) -> None:
+    graph = autocast(lambda x: getattr(x @ x.transpose(1, 2), name)(-1), (2, 3, 4))
+    assert op_names(graph) == ["transpose", "_to_copy", "_to_copy", "matmul", name]  # both sides of the product are cast
+    assert dtypes(graph, name) == (["fp16"], ["fp32"])
 
 
 def test_autocast_casts_the_input_of_a_norm_in_a_kernel_of_its_own() -> None:

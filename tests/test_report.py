@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import nn
 
 import roofline
 from roofline import units
+from roofline.costmodel.calibration import Calibration
 from roofline.errors import RooflineError
 from roofline.files import save
 from roofline.report.export import to_csv, to_json, to_markdown
@@ -27,6 +29,9 @@ from roofline.report.writers import writer_for
 
 GOLDEN = Path(__file__).parent / "golden"
 HAND = device(memory=(DRAM, L2))
+FITTED = Calibration(
+    "eager", memory={"batch norm": 0.9}, per_kernel=(0.25, 3.0), devices=("hand",), precisions=("fp32",), samples=12, data="a table"
+)
 
 
 def b0(**options: object) -> Report:
@@ -216,10 +221,31 @@ def test_uncalibrated_figures_are_said_to_be_so() -> None:
 
 def test_a_device_that_was_timed_says_what_was_fitted_and_one_that_was_not_whose_figures_it_uses() -> None:
     timed = roofline.analyze("efficientnet_b0", "t4")
-    assert "calibrated: fitted to 27 timings of this device (nvidia-t4-eager; fp32)" in str(timed).replace("\n", " ")
+    assert re.search(r"calibrated: fitted to \d+ timings of this device \(nvidia-t4-eager; fp32\)", str(timed).replace("\n", " "))
     assert json.loads(timed.to_json())["analyses"][0]["calibration"]["status"] == "calibrated"
     borrowed = str(roofline.analyze("efficientnet_b0", "rtx5090")).replace("\n", " ")
-    assert "borrowed: never timed in this way here; parameters of rtx4090, rtx3090" in borrowed
+    assert "borrowed: never timed in this way here; parameters of rtx4090, " in borrowed
+
+
+def test_where_parameters_come_from_is_the_same_in_every_format() -> None:
+    report = roofline.analyze("efficientnet_b0", replace(HAND, calibrations=(FITTED,)))
+    sentence = "calibrated: fitted to 12 timings of this device (a table; fp32)"
+    assert sentence in str(report).replace("\n", " ")
+    assert sentence in report.to_html()
+    assert json.loads(report.to_json())["analyses"][0]["calibration"] == {"status": "calibrated", "provenance": sentence}
+
+
+def test_a_comparison_names_the_devices_that_share_a_word() -> None:
+    fitted = [replace(HAND, id=name, calibrations=(replace(FITTED, devices=(name,)),)) for name in ("one", "two")]
+    strange = replace(HAND, id="new", kind="cpu", calibrations=(replace(FITTED, samples=0),))
+    text = to_text(roofline.analyze_many("efficientnet_b0", [*fitted, strange], [1, 64]))
+    assert [line for line in text.splitlines() if "calibrated:" in line or "borrowed:" in line] == ["calibrated: one, two", "borrowed: new"]
+
+
+def test_the_range_of_a_kernel_is_the_spread_of_single_kernels() -> None:
+    rows = roofline.analyze("efficientnet_b0", replace(HAND, calibrations=(FITTED,))).rows()
+    assert [row["low_seconds"] for row in rows] == pytest.approx([0.25 * row["seconds"] for row in rows])
+    assert [row["high_seconds"] for row in rows] == pytest.approx([3 * row["seconds"] for row in rows])
 
 
 # --- JSON and CSV ------------------------------------------------------------------------------------------------------

@@ -158,11 +158,11 @@ def _page(device: Hardware) -> Iterator[str]:
 def _calibrations(device: Hardware) -> Iterator[str]:
     """Say for each way of running the device what its predictions were fitted to, and how wide their 80 % interval is."""
     from roofline.costmodel.relatives import calibration_for
-    from roofline.transforms.modes import LAYOUTS, MODES
+    from roofline.transforms.modes import LAYOUTS, MODES, check_layout, check_mode
 
     layouts = {mode: LAYOUTS if mode == "eager" and device.kind == "gpu" else LAYOUTS[:1] for mode in MODES if mode != "ideal"}
     for mode, layout in ((mode, layout) for mode, known in layouts.items() for layout in known):
-        found = calibration_for(device, mode, layout)
+        found = calibration_for(device, check_mode(mode), check_layout(layout))
         way = f"{mode} {layout}" if len(layouts[mode]) > 1 else mode
         low, high = (units.percent(abs(end - 1)) for end in found.spread)
         width = f"; 80 % within -{low} and +{high}" if found.memory else ""
