@@ -1,10 +1,12 @@
 """Checks that the designed set runs, that a calibration survives being killed anywhere, and that its profile is a valid one."""
 
 import json
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,13 +22,15 @@ from roofline.cost import cost, work
 from roofline.costmodel.hardware import load_hardware
 from roofline.costmodel.plausibility import check
 from roofline.errors import ModelError, RooflineError, UnknownNameError, UnsupportedError
+from roofline.measurement import apart, ceilings, hostprofile, journal
 from roofline.measurement import calibrate as calibrating
-from roofline.measurement import ceilings, hostprofile, journal
+from roofline.measurement.apart import measure_apart
 from roofline.measurement.calibrate import BUDGETS, CalibrationRun, calibrate, thinned
 from roofline.measurement.ceilings import Rate
 from roofline.measurement.hostprofile import bandwidths, check_output, default_path, document_of, hardware_of, to_yaml, write
 from roofline.measurement.journal import open_journal
 from roofline.measurement.measurement import Measurement, OpTime, quartiles
+from roofline.measurement.rotation import Failure, keeping_memory, rotate
 from roofline.measurement.samples import network_graph, op_graph, op_times, samples
 from roofline.measurement.shapes import Case, cases
 
@@ -46,7 +50,7 @@ class Clock:
 
 
 class Machine:
-    """Stands for `measure` and the probes: keeps what it was asked, takes the time it was given, and may break down."""
+    """Stands for probes, rotations and networks: keeps what it was asked, takes the time it was given, and may break down."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -62,25 +66,36 @@ class Machine:
         self.asked.append((label, seconds))
         self.clock.now += seconds * self.speed
 
-    def measure(self, model: Any, device: str, *, batch: int, threads: int, seconds: float, clock: Any, **how: Any) -> Measurement:
-        label = f"{model} b{batch}" if isinstance(model, str) else f"{type(model).__name__} b{batch}"
-        self.take(label, seconds)
-        if label in self.fails:
-            raise ModelError(self.fails[label])
+    def measured(self, label: str, device: str, batch: int, threads: int) -> Measurement:
         noisy = self.disturbed.get(label, 0)
         self.disturbed[label] = noisy - 1
         times = (0.8, 1.0, 1.6) if noisy > 0 else (0.99, 1.0, 1.01)
-        return Measurement("net", device, batch, (), "fp32", "eager", "nchw", threads, times)
+        return Measurement(label, device, batch, (), "fp32", "eager", "nchw", threads, times)
 
     def probe(self, probe: Any, device: str, budget: float, clock: Any) -> Rate:
         self.take(probe.label, budget)
         return Rate(probe.label, probe.what, probe.dtype, probe.size, probe.threads, probe.work, (2e-3, 1e-3))
 
+    def rotate(self, designed: Sequence[Case], device: str, *, threads: int, seconds: float, clock: Any) -> list[Any]:
+        for case in designed:
+            self.take(case.label, seconds / len(designed))
+        return [self.result(case.label, device, case.batch, threads) for case in designed]
+
+    def result(self, label: str, device: str, batch: int, threads: int) -> Measurement | Failure:
+        return Failure(label, self.fails[label]) if label in self.fails else self.measured(label, device, batch, threads)
+
+    def apart(self, model: str, device: str, *, batch: int, threads: int, seconds: float) -> Measurement:
+        self.take(f"{model} b{batch}", seconds + calibrating.STARTING)
+        if f"{model} b{batch}" in self.fails:
+            raise ModelError(self.fails[f"{model} b{batch}"])
+        return replace(self.measured(f"{model} b{batch}", device, batch, threads), model=model)
+
 
 @pytest.fixture(name="machine")
 def _machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(calibrating, "measure", machine.measure)
+    monkeypatch.setattr(calibrating, "rotate", machine.rotate)
+    monkeypatch.setattr(calibrating, "measure_apart", machine.apart)
     monkeypatch.setattr(calibrating, "run_probe", machine.probe)
     return machine
 
@@ -153,6 +168,15 @@ def test_every_case_is_traced_without_an_unknown_op(graphs: dict[str, roofline.G
     assert all(graph.batch is not None for graph in graphs.values())
 
 
+@pytest.fixture(name="one_thread")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # two would wait for each other while other tests run
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_every_case_runs() -> None:
     with torch.inference_mode():
         for case in ALONE:
@@ -264,16 +288,20 @@ def test_a_place_that_cannot_be_written_says_how_to_choose_another(tmp_path: Pat
 # --- calibrating -----------------------------------------------------------------------------------------------------
 
 
-def test_ceilings_come_first_then_ops_with_networks_among_them(machine: Machine, tmp_path: Path) -> None:
+def test_ceilings_come_first_then_ops_with_networks_among_them(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrating, "GROUP", 2)
     done = go(machine, tmp_path / "s.jsonl")
     assert labels(machine)[: -len(THREE) - len(TWO)] == [rate.label for rate in done.rates]
-    assert labels(machine)[-len(THREE) - len(TWO) :] == ["ReLU b1", "first b1", "ReLU b2", "ReLU b3", "second b8"]
+    assert labels(machine)[-len(THREE) - len(TWO) :] == ["case 0", "case 1", "first b1", "case 2", "second b8"]
     assert [m.model for m in done.cases] == ["case 0", "case 1", "case 2"]
     assert [m.model for m in done.networks] == ["first b1", "second b8"]
     assert (done.left_out, done.reused, done.failures, done.threads, done.depth) == (0, 0, (), 2, "quick")
 
 
-def test_every_step_is_kept_at_once_so_that_a_run_stopped_anywhere_goes_on(machine: Machine, tmp_path: Path) -> None:
+def test_every_turn_is_kept_at_once_so_that_a_run_stopped_anywhere_goes_on(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrating, "GROUP", 1)
     total = probe_count() + len(THREE) + len(TWO)
     for stop in (0, 1, 7, total - 3, total - 1):
         path = tmp_path / f"{stop}.jsonl"
@@ -286,6 +314,14 @@ def test_every_step_is_kept_at_once_so_that_a_run_stopped_anywhere_goes_on(machi
         assert len([*first, *labels(machine)]) == total
         assert set(first).isdisjoint(labels(machine))
         assert (done.reused, len(done.cases), len(done.networks)) == (stop, 3, 2)
+
+
+def test_a_kill_loses_the_group_of_cases_that_was_under_way(machine: Machine, tmp_path: Path) -> None:
+    machine.stop_after = probe_count() + 2
+    with pytest.raises(KeyboardInterrupt):
+        go(machine, tmp_path / "s.jsonl")
+    machine.stop_after = None
+    assert go(machine, tmp_path / "s.jsonl").reused == probe_count()
 
 
 def test_a_state_cut_off_at_any_byte_leads_to_the_same_result(machine: Machine, tmp_path: Path) -> None:
@@ -352,9 +388,9 @@ def test_on_a_slow_machine_the_budget_shrinks_what_is_left_and_then_leaves_it_ou
 
 
 def test_in_the_time_that_is_left_the_most_disturbed_are_measured_again(machine: Machine, tmp_path: Path) -> None:
-    machine.disturbed = {"ReLU b2": 1, "second b8": 5}
+    machine.disturbed = {"case 1": 1, "second b8": 5}
     done = go(machine, tmp_path / "s.jsonl")
-    assert sorted(labels(machine)[-2:]) == ["ReLU b2", "second b8"]
+    assert sorted(labels(machine)[-2:]) == ["case 1", "second b8"]
     assert [m.noisy for m in done.cases] == [False, False, False]
     assert done.noisy == 1  # the network is as noisy as before
     machine.asked = []
@@ -363,10 +399,11 @@ def test_in_the_time_that_is_left_the_most_disturbed_are_measured_again(machine:
 
 
 def test_what_fails_is_told_and_the_rest_is_measured(machine: Machine, tmp_path: Path) -> None:
-    machine.fails = {"first b1": "unknown model 'first'"}
+    machine.fails = {"first b1": "unknown model 'first'", "case 1": "no memory"}
     done = go(machine, tmp_path / "s.jsonl")
-    assert [(failure.label, failure.why) for failure in done.failures] == [("first b1", "unknown model 'first'")]
-    assert ([m.model for m in done.networks], len(done.cases), done.left_out) == (["second b8"], 3, 0)
+    assert [(failure.label, failure.why) for failure in done.failures] == [("first b1", "unknown model 'first'"), ("case 1", "no memory")]
+    assert ([m.model for m in done.networks], [m.model for m in done.cases]) == (["second b8"], ["case 0", "case 2"])
+    assert done.left_out == 0
     assert go(machine, tmp_path / "s.jsonl").failures == done.failures
 
 
@@ -415,6 +452,134 @@ def test_thinned_times_keep_their_order_their_median_and_their_quartiles(count: 
     assert len(kept.seconds) == min(count, calibrating.TIMES_KEPT)
     assert len(kept.ops[0].seconds) == min(count, calibrating.OP_TIMES_KEPT)
     assert quartiles(kept.seconds) == pytest.approx(quartiles(times), rel=0.02)
+
+
+# --- cases in turn ---------------------------------------------------------------------------------------------------
+
+
+class Witness(torch.nn.Module):
+    """Notes that it ran, when, and how."""
+
+    ran: list[tuple[str, bool, int]] = []
+
+    def __init__(self, name: str, fails_at: int | None = None) -> None:
+        super().__init__()
+        self.name, self.fails_at = name, fails_at
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type != "meta":
+            self.ran.append((self.name, torch.is_inference_mode_enabled(), torch.get_num_threads()))
+            if self.fails_at is not None and sum(name == self.name for name, _, _ in self.ran) > self.fails_at:
+                raise RuntimeError("not enough memory\nand more")
+        return x + 1
+
+
+def witnesses(**fails_at: int | None) -> list[Case]:
+    Witness.ran.clear()
+    return [Case(name, "a kind", partial(Witness, name, at), ((4,),), 2) for name, at in fails_at.items()]
+
+
+class Ticking(Clock):
+    """A clock that moves by a millisecond each time it is read."""
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+def test_cases_run_in_turn_and_are_timed_after_two_rounds() -> None:
+    found = rotate(witnesses(a=None, b=None), "cpu", threads=1, seconds=1.0, clock=Ticking())
+    names = [name for name, _, _ in Witness.ran]
+    assert names == ["a", "b"] * (len(names) // 2)
+    assert [m.model for m in found if isinstance(m, Measurement)] == ["a", "b"]
+    assert all(len(m.seconds) == len(names) // 2 - 2 for m in found if isinstance(m, Measurement))
+    assert all(m.median == pytest.approx(0.001) and m.batch == 2 for m in found if isinstance(m, Measurement))
+    assert {(inference, threads) for _, inference, threads in Witness.ran} == {(True, 1)}
+
+
+def test_steady_cases_take_ten_rounds_and_a_spent_budget_three() -> None:
+    rotate(witnesses(a=None), "cpu", threads=1, seconds=1e9, clock=Ticking())
+    assert len(Witness.ran) == 2 + 10
+    rotate(witnesses(a=None), "cpu", threads=1, seconds=1e-9, clock=Ticking())
+    assert len(Witness.ran) == 2 + 3
+
+
+def test_a_case_that_fails_leaves_the_others_alone() -> None:
+    found = rotate(witnesses(a=None, b=0, c=5, d=None), "cpu", threads=1, seconds=1e9, clock=Ticking())
+    assert [type(result).__name__ for result in found] == ["Measurement", "Failure", "Failure", "Measurement"]
+    assert found[1] == Failure("b", "RuntimeError: not enough memory")
+    assert sum(name == "b" for name, _, _ in Witness.ran) == 1
+
+
+def test_a_case_that_cannot_be_built_is_told() -> None:
+    (found,) = rotate([Case("odd", "a kind", lambda: torch.nn.Conv2d(5, 4, 3), ((3, 8, 8),), 1)], "cpu", threads=1, seconds=1.0)
+    assert isinstance(found, Failure)
+    assert "failed on an input of 3x8x8" in found.why
+
+
+def test_threads_and_denormals_are_put_back() -> None:
+    before = torch.get_num_threads()
+    rotate(witnesses(a=None), "cpu", threads=before + 1, seconds=0.1, clock=Ticking())
+    assert {threads for _, _, threads in Witness.ran} == {before + 1}
+    assert torch.get_num_threads() == before
+    assert (torch.tensor(1e-40) * 1).item() > 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the page faults of Linux")
+def test_the_allocator_keeps_memory_meanwhile() -> None:
+    import resource
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            torch.empty(2**24).fill_(1.0)  # 64 MiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with keeping_memory():
+        faults()  # the system clears 64 MiB once
+        assert faults() < 1000
+
+
+# --- networks in processes of their own ------------------------------------------------------------------------------
+
+
+def test_a_network_is_measured_by_the_command_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    timed = Measurement("resnet18", "cpu", 8, (), "fp32", "eager", "nchw", 2, (0.5,))
+
+    def ran(words: Sequence[str], **how: Any) -> Any:
+        asked.append((words, how))
+        return SimpleNamespace(returncode=0, stdout=timed.to_json(), stderr="warning: noisy")
+
+    monkeypatch.setattr(apart.subprocess, "run", ran)
+    assert measure_apart("resnet18", "cpu", batch=8, threads=2, seconds=1.5) == timed
+    words, how = asked[0]
+    assert " ".join(words[1:]) == "-m roofline measure resnet18 --json --device cpu -b 8 --threads 2 --seconds 1.500"
+    assert how["env"]["PYTHONPATH"].split(":")[0] == str(Path(roofline.__file__).parents[1])
+    assert how["timeout"] > 60
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "says"),
+    [
+        (2, "warning: x\nerror: unknown model 'resnet81'; did you mean resnet18?\n", "^unknown model 'resnet81'; did you mean resnet18"),
+        (-9, "", "cannot measure resnet18: its process ended with signal 9, perhaps for lack of memory"),
+        (3, "Traceback", "cannot measure resnet18: its process ended with exit code 3"),
+    ],
+)
+def test_a_process_that_fails_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch, code: int, errors: str, says: str) -> None:
+    monkeypatch.setattr(apart.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stdout="", stderr=errors))
+    with pytest.raises(ModelError, match=says):
+        measure_apart("resnet18", "cpu", batch=1, threads=1, seconds=1.0)
+
+
+def test_a_process_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(words: Any, **how: Any) -> None:
+        raise subprocess.TimeoutExpired(words, how["timeout"])
+
+    monkeypatch.setattr(apart.subprocess, "run", hangs)
+    with pytest.raises(ModelError, match="cannot measure resnet18 in a process of its own: TimeoutExpired"):
+        measure_apart("resnet18", "cpu", batch=1, threads=1, seconds=1.0)
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
@@ -716,7 +881,7 @@ def test_the_command_prints_ceilings_and_what_to_do_next(quickly: list[Any], cap
         "",
         "compute            1 thread    2 threads",
         "product fp32              -  200 GFLOP/s",
-        "product bf16  2.00 GFLOP/s            -",
+        "product bf16   2.00 GFLOP/s            -",
         "conv 3x3 fp32             -  300 GFLOP/s",
         "",
         "memory       read      write       copy",
@@ -736,7 +901,7 @@ def test_the_command_prints_ceilings_and_what_to_do_next(quickly: list[Any], cap
 
 def test_the_summary_stays_within_eighty_columns_and_warns(done: CalibrationRun) -> None:
     crowd = Measurement("case", "cpu", 1, (), "fp32", "eager", "nchw", 2, (1.0,), (), {"busy_elsewhere": 1.0, "processors": 2})
-    failures = (calibrating.Failure("convnext_atto b8", "unknown model 'convnext_atto'; " + "did you mean something else? " * 3),)
+    failures = (Failure("convnext_atto b8", "unknown model 'convnext_atto'; " + "did you mean something else? " * 3),)
     run = replace(done, cases=(crowd,), failures=failures, left_out=3, reused=5, environment={"name": "A CPU"})
     lines = command._summary(run, Path("h.yaml"), usual=True)
     assert [line for line in lines if len(line) > 80] == []
@@ -795,7 +960,7 @@ def test_the_time_left_is_in_minutes_and_seconds(seconds: float, text: str) -> N
 
 
 def test_a_handful_of_cases_is_calibrated_fitted_and_analyzed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrating, "BUDGETS", {"quick": calibrating.Budget(60, 0.002, 0.02, 0.05)})
+    monkeypatch.setattr(calibrating, "BUDGETS", {"quick": calibrating.Budget(60, 0.002, 0.02, 4.1)})
     monkeypatch.setattr(ceilings, "LARGEST", 2**22)
     monkeypatch.setattr(ceilings, "FRESH", 2**22)
     few = [case for case in QUICK if case.batch == 1 and case.kind in ("pointwise", "batch norm", "activation", "elementwise")][:8]
