@@ -26,6 +26,7 @@ class Ask:
     cache: Any = 4.0
     bias: Any = 1.0
     transpose: Any = 2.0
+    fresh: Any = 4.0
     depth: Any = 30.0
     columns: Any = 8.0
     outputs: Any = 100.0
@@ -42,6 +43,7 @@ E = Efficiency(
     cache=2.0,
     bias=0.5,
     transpose=0.8,
+    fresh=2.0,
     crowd=1.5,
 )
 
@@ -62,7 +64,7 @@ def test_the_parts_of_a_kernel_by_hand() -> None:
             "other": 6.0,  # 1 s at a quarter, crowded
             "compute": 24.0,  # both engines at once
             "memory": 9.0,  # DRAM's 3 s exceed the 2 s of a cache twice as fast; at half, crowded
-            "passes": 4.5,  # 1 s at half, and 2 s at 4/5
+            "passes": 6.5,  # 1 s at half, 2 s at 4/5, and 4 B at 2 B/s
             "fill": 0.25,  # 100 results where 300 reach a half
         }
     )
@@ -89,7 +91,7 @@ def test_a_side_at_half_efficiency_halves_it() -> None:
 def test_without_losses_a_kernel_takes_its_seconds_at_the_ceilings() -> None:
     whole = Efficiency(**{field.name: float(field.name not in ("depth", "columns", "outputs")) for field in fields(Efficiency)})
     found = priced(Ask(), whole)
-    assert found == pytest.approx({"matrix": 2.0, "other": 1.0, "compute": 2.0, "memory": 4.0, "passes": 3.0, "fill": 1.0})
+    assert found == pytest.approx({"matrix": 2.0, "other": 1.0, "compute": 2.0, "memory": 4.0, "passes": 7.0, "fill": 1.0})
     assert priced(Ask(outputs=0.0), whole)["fill"] == 1.0  # a kernel that writes nothing is not divided by nothing
 
 

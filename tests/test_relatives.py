@@ -29,7 +29,7 @@ def cpu(name: str, architecture: str = "skylake") -> Hardware:
 def of(hardware: Hardware, mode: Mode = "eager", layout: Layout | None = None, **parameters: Any) -> Calibration:
     """Make what was fitted to ten timings of *hardware*."""
     fitted = Calibration(
-        mode, layout, memory={"linear": 0.5}, serial=0.02, launch=3e-6, host_op=20e-6, host={"product": 1.5}, spread=(0.9, 1.1),
+        mode, layout, memory={"linear": 0.5}, fresh=2e9, serial=0.02, launch=3e-6, host_op=20e-6, host={"product": 1.5}, spread=(0.9, 1.1),
         elsewhere=(0.6, 1.7), devices=(hardware.id,), kind=hardware.kind, architecture=hardware.architecture, segment=hardware.segment,
         samples=10,
     )  # fmt: skip
@@ -144,7 +144,7 @@ def test_nobody_lends_what_was_not_measured() -> None:
 
 def test_launch_and_host_are_not_borrowed_and_the_spread_is_that_of_other_devices() -> None:
     found = calibration_for(NEW, "eager", "nchw", [of(T4), of(V100)])
-    assert (found.launch, found.host_op, found.serial) == (None, None, 0)
+    assert (found.launch, found.host_op, found.fresh, found.serial) == (None, None, None, 0)
     assert (found.spread, found.elsewhere) == ((0.6, 1.7), (0.6, 1.7))
 
 
@@ -223,8 +223,9 @@ def test_published_ones_name_devices_and_fit_what_they_say() -> None:
     assert len(set(ways)) == len(ways)  # no two for one way of running a device
     for c in published():
         assert c.devices
-        assert set(c.devices) <= known
-        assert all(load_hardware(name).kind == c.kind for name in c.devices)
+        if c.segment != "host":  # a machine that was calibrated has no profile here
+            assert set(c.devices) <= known
+            assert all(load_hardware(name).kind == c.kind for name in c.devices)
         assert c.measured == bool(c.precisions)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from roofline.costmodel.calibration import CLASSES, Calibration, Shape
 from roofline.costmodel.columns import Columns, tabulate
-from roofline.costmodel.device import Hardware
+from roofline.costmodel.device import DeviceKind, Hardware
 from roofline.costmodel.formula import Efficiency
 from roofline.costmodel.workload import Workload, classify, describe, efficiency, served_by_level
 from roofline.graph import Graph
@@ -249,6 +249,45 @@ def test_channels_that_no_vector_load_fits_are_misaligned(model: nn.Conv2d, misa
 @pytest.mark.parametrize(("inputs", "outputs", "misaligned"), [(16, 1000, False), (16, 10, True), (10, 16, True)])
 def test_linear_layers_are_misaligned_alike(inputs: int, outputs: int, misaligned: bool) -> None:
     assert row(asked(nn.Linear(inputs, outputs), (4, inputs), precision="fp16").misaligned) == [misaligned]
+
+
+# --- memory asked of the system ----------------------------------------------------------------------------------------
+
+LARGE_IMAGE = (8, 16, 256, 256)
+"""Shape of 32 MiB in fp32: the least that the allocator asks the system for each time."""
+
+MEBIBYTES_32 = 33_554_432
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "fresh"),
+    [
+        (torch.sigmoid, (LARGE_IMAGE,), [1]),  # the result
+        (torch.relu_, (LARGE_IMAGE,), [0]),  # in place: no new memory
+        (torch.sigmoid, ((7, 16, 256, 256),), [0]),  # 28 MiB stay with the allocator
+        (conv(16, 16), (LARGE_IMAGE,), [2]),  # the result, and a blocked copy of the image
+        (conv(16, 8), (LARGE_IMAGE,), [1]),  # the copy alone: the result has 16 MiB
+        (conv(16, 16, groups=16), (LARGE_IMAGE,), [2]),
+        (nn.Conv2d(2048, 4096, 1), ((1, 2048, 4, 4),), [1]),  # the weights are reordered
+        (nn.Linear(2048, 4096), ((1, 2048),), [0]),  # a product reads them where they are
+        (nn.BatchNorm2d(16).eval(), (LARGE_IMAGE,), [1]),
+    ],
+)
+def test_large_tensors_are_written_to_memory_that_the_system_must_clear(
+    model: nn.Module | Callable[..., Any], inputs: tuple[tuple[int, ...], ...], fresh: list[int]
+) -> None:
+    found = asked(model, *inputs, on=device(kind="cpu"))
+    assert [value / MEBIBYTES_32 for value in row(found.fresh)] == pytest.approx(fresh)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("gpu", "eager"), ("cpu", "compiled"), ("cpu", "engine")])
+def test_only_eager_code_on_a_cpu_asks_for_memory_each_time(kind: DeviceKind, mode: Mode) -> None:
+    assert not asked(torch.sigmoid, LARGE_IMAGE, on=device(kind=kind), mode=mode).fresh.any()
+
+
+def test_what_new_memory_costs_is_free_until_it_is_measured() -> None:
+    assert met(torch.sigmoid, IMAGE).fresh == np.inf
+    assert efficiency(asked(torch.sigmoid, IMAGE), Calibration("eager", fresh=2e9)).fresh == 2e9
 
 
 def test_only_a_cpu_has_cores_beside_the_first() -> None:

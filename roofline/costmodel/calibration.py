@@ -52,7 +52,8 @@ class Calibration:
 
     *memory* is the share of the copy bandwidth by class, *vector* and *matrix* the share of the engine's ceiling; *cache*
     multiplies the bandwidth of caches, *bias* and *transpose* are memory shares of passes that run as kernels of their own,
-    *serial* is Amdahl's share of a CPU's work. *launch* and *host_op* are seconds (None: those of the profile), *host* the
+    *fresh* is the B/s at which memory just asked of the system is written for the first time (None: free), *serial*
+    Amdahl's share of a CPU's work. *launch* and *host_op* are seconds (None: those of the profile), *host* the
     weight of an op on the host by kind. *spread* holds the 10th and 90th percentile of measured over predicted time on
     networks left out of the fit, *elsewhere* the same on devices left out of it, *per_kernel* that of single kernels.
     """
@@ -67,6 +68,7 @@ class Calibration:
     cache: float = 1.0
     bias: float = 1.0
     transpose: float = 1.0
+    fresh: float | None = None
     serial: float = 0.0
     launch: float | None = None
     host_op: float | None = None
@@ -146,5 +148,5 @@ def blend(pairs: Iterable[tuple[Calibration, float]]) -> Calibration:
             return Shape(*(mean(getattr(value, f.name) for value in values) or 0.0 for f in fields(Shape)))
         return mean(values)
 
-    averaged = ("memory", "vector", "matrix", "on_vector", "on_matrix", "cache", "bias", "transpose", "host")
+    averaged = ("memory", "vector", "matrix", "on_vector", "on_matrix", "cache", "bias", "transpose", "fresh", "host")
     return replace(first, **{name: merge(name) for name in averaged})

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.cost import KINDS, Work, is_constant, reads, work, writes
+from roofline.costmodel.memory import live_bytes, lifetimes
 from roofline.graph import Graph, Op
 from roofline.units import BITS, FLOATS
 
@@ -31,7 +32,9 @@ class Columns:
     *rows*, *columns*, *depth*, *groups*, *taps*, *stride* and *bias* are those of the kernel's anchor, its op with the most FLOPs.
     *matrix_dtype* and *vector_dtype* are names. *ops* counts what the host dispatches, *views* what launches nothing.
     Edges are the tensors that cross kernel borders; *distance* is the traffic in bytes since the tensor was last
-    touched (for a write: until it is touched next), its own size included, and infinite where there is no other touch.
+    touched (for a write: until it is touched next), its own size included, and infinite where there is no other touch;
+    *edge_new* tells which are results in memory of their own.
+    *live_bytes* are the activations in memory while each kernel runs.
     """
 
     batches: tuple[int, ...]
@@ -56,7 +59,8 @@ class Columns:
     edge_role: Ints
     edge_bytes: Floats
     edge_distance: Floats
-    peak_activation_bytes: Floats
+    edge_new: NDArray[np.bool_]
+    live_bytes: Floats
     weight_storage_bytes: float
 
     @property
@@ -83,6 +87,11 @@ class Columns:
     def bytes(self) -> Floats:
         """Bytes read and written."""
         return self.by_kernel(self.edge_bytes)
+
+    @cached_property
+    def peak_activation_bytes(self) -> Floats:
+        """Bytes of the most activations alive at once, at each batch."""
+        return self.live_bytes.max(axis=1)
 
     @property
     def flops(self) -> Floats:
@@ -137,7 +146,8 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
         edge_role=edges[1],
         edge_bytes=edges[2],
         edge_distance=edges[3],
-        peak_activation_bytes=_peak_activations(graph, numel),
+        edge_new=edges[4],
+        live_bytes=live_bytes(lifetimes(graph), graph, numel),
         weight_storage_bytes=sum(t.nbytes * t.density for t in graph.tensors if t.kind in ("weight", "buffer") and t.storage == t.id),
     )
 
@@ -226,8 +236,8 @@ def _input_dtype(op: Op, graph: Graph) -> str:
     return next((d for d in types if d in _ARITHMETIC), "fp32")
 
 
-def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats]:
-    """List tensors that cross kernel borders: kernel, role, bytes and reuse distance."""
+def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats, NDArray[np.bool_]]:
+    """List tensors that cross kernel borders: kernel, role, bytes, reuse distance, and whether memory is new."""
     found: list[tuple[int, int, int, bool]] = []
     for k, ids in enumerate(graph.kernels):
         ops = [graph.ops[i] for i in ids]
@@ -239,7 +249,7 @@ def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats]:
     role = np.where(written, OUTPUT, np.where(constant, WEIGHT, INPUT))
     width = np.array([BITS[t.dtype] / 8 * t.density for t in graph.tensors])
     size = np.minimum(np.minimum(numel[:, index], numel[:, roots]), numel[:, limit]) * width[index]
-    return kernel, role, size, _distances(kernel, role, roots, size, len(graph.kernels))
+    return kernel, role, size, _distances(kernel, role, roots, size, len(graph.kernels)), written.astype(bool) & (roots == index)
 
 
 def _distances(kernel: Ints, role: Ints, roots: Ints, size: Floats, count: int) -> Floats:
@@ -273,36 +283,3 @@ def _kernel_at(position: Ints, touches: Ints, roots: Ints, count: int) -> Ints:
     """Kernel of the touch at each *position* of the sorted *touches*; -1 where that is beyond the storage of *roots*."""
     found = np.concatenate([[-1], touches, [-1]])[position + 1]
     return np.where(found // count == roots, found % count, -1)
-
-
-def _peak_activations(graph: Graph, numel: Floats) -> Floats:
-    """Largest sum of the activations alive at once, at each batch: a storage lives from its first write to its last touch."""
-    last = len(graph.kernels)
-    born: dict[int, int] = {}
-    dies: dict[int, int] = {}
-    kernel_of = graph.kernel_of
-    for t in graph.inputs:
-        born[t.storage], dies[t.storage] = 0, last
-    for op in graph.ops:
-        k = kernel_of[op.id]
-        for t in (*op.inputs, *op.outputs):
-            root = graph.tensors[t].storage
-            if graph.tensors[root].kind == "activation" and not _internal(root, graph):
-                born.setdefault(root, k)
-                dies[root] = max(dies.get(root, 0), k)
-    dies.update((graph.tensors[t].storage, last) for t in graph.outputs if graph.tensors[t].storage in born)
-    roots = np.array(list(born), dtype=np.int64)
-    width = np.array([BITS[graph.tensors[r].dtype] / 8 * graph.tensors[r].density for r in born])
-    first, final = (np.array([kernels[r] for r in born], dtype=np.int64) for kernels in (born, dies))
-    sizes = numel[:, roots] * width
-    change = _sum_at(first, sizes, last + 2) - _sum_at(final + 1, sizes, last + 2)
-    return np.max(np.cumsum(change, axis=1), axis=1)
-
-
-def _internal(root: int, graph: Graph) -> bool:
-    """Tell whether a tensor never leaves the kernel that makes it."""
-    maker = graph.producer.get(root)
-    if maker is None or root in graph.outputs:
-        return False
-    home = graph.kernel_of[maker.id]
-    return len(graph.kernels[home]) > 1 and all(graph.kernel_of[op.id] == home for op in graph.consumers.get(root, ()))

@@ -14,7 +14,7 @@ class Efficiency:
     """Parameters of a calibration as each kernel meets them: arrays that broadcast against those of its workload.
 
     *product* is the share of its engine's ceiling that products reach, *vector* that of all other work. *depth*, *columns*
-    and *outputs* are sizes at half efficiency. *crowd* is how many times slower cores get by sharing.
+    and *outputs* are sizes at half efficiency; *fresh* is a rate in B/s. *crowd* is how many times slower cores get by sharing.
     """
 
     memory: Any
@@ -27,6 +27,7 @@ class Efficiency:
     cache: Any
     bias: Any
     transpose: Any
+    fresh: Any
     crowd: Any
 
 
@@ -51,7 +52,7 @@ def parts(ask: Any, e: Efficiency, xp: Any) -> Parts:
     return Parts(
         compute=xp.where(ask.shared, products + other, xp.maximum(products, other)),
         memory=e.crowd * xp.maximum(ask.dram, ask.cache / e.cache) / e.memory,
-        passes=ask.bias / e.bias + ask.transpose / e.transpose,
+        passes=ask.bias / e.bias + ask.transpose / e.transpose + ask.fresh / e.fresh,
         fill=outputs / (outputs + e.outputs),
         matrix=products,
         other=other,

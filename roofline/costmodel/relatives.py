@@ -43,7 +43,7 @@ def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Seque
 
     Its own come first, those of its profile before the known ones. A device never measured so takes the geometric mean of
     all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. Launch
-    and host overheads are not borrowed, as they belong to a host. Nobody measures `ideal`: it takes the parameters of
+    and host overheads, and what new memory costs, are not borrowed, as they belong to a host and its system. Nobody measures `ideal`: it takes the parameters of
     `engine`; a mode in which no relative was measured those of the next in FALLBACK. Without any, efficiencies are 1.
     """
     kin = Kin(hardware.id, hardware.kind, hardware.architecture, hardware.segment)
@@ -75,7 +75,7 @@ def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], kn
 def _elsewhere(calibration: Calibration, mode: Mode, relatives: tuple[str, ...]) -> Calibration:
     """Take *calibration* to another device or mode, where it is as wrong as it was found to be there."""
     return replace(
-        calibration, mode=mode, devices=(), relatives=relatives, spread=calibration.elsewhere, launch=None, host_op=None, serial=0.0
+        calibration, mode=mode, devices=(), relatives=relatives, spread=calibration.elsewhere, launch=None, host_op=None, fresh=None, serial=0.0
     )
 
 
@@ -98,10 +98,10 @@ def _fits(calibration: Calibration, mode: str, layout: Layout) -> bool:
 
 @lru_cache(maxsize=1)
 def published() -> tuple[Calibration, ...]:
-    """Return the calibrations fitted to published measurements, as `benchmarks/fit.py` writes them."""
-    path = bundled_folder() / "calibration" / "published.yaml"
-    if not path.is_file():
+    """Return the calibrations that come with the package: fitted to published tables by `benchmarks/fit.py`, and by `roofline calibrate`."""
+    paths = sorted((bundled_folder() / "calibration").glob("*.yaml"))
+    if not paths:
         return ()
     from roofline.costmodel.profile.calibrations import read_calibrations
 
-    return read_calibrations(path)
+    return tuple(calibration for path in paths for calibration in read_calibrations(path))

@@ -7,6 +7,7 @@ runs as kernels of their own; overhead is the launch, and in eager mode on a GPU
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -48,8 +49,23 @@ class Times:
         """What competes to be the bound, in the order of BOUNDS: a (4, batches, kernels) array of seconds."""
         return np.stack([self.compute, self.memory, self.overhead, self.occupancy])
 
+    def split(self) -> Floats:
+        """Part the seconds of each kernel without overlap, in the order of BOUNDS: a (4, batches, kernels) array that adds up to them.
+
+        The longer of compute and memory counts whole; the other only as far as it is not hidden behind it.
+        """
+        occupancy = np.minimum(self.occupancy, self.seconds - self.overhead)
+        work = self.seconds - self.overhead - occupancy
+        longer = np.minimum(np.maximum(self.compute, self.memory), work)
+        first = self.compute > self.memory
+        return np.stack([np.where(first, longer, work - longer), np.where(first, work - longer, longer), self.overhead, occupancy])
+
     def bounds(self) -> tuple[Ints, Ints, Floats]:
         """Index of the bound and of the runner-up in BOUNDS, and how many times larger the first is than the second."""
+        return self._bounds
+
+    @cached_property
+    def _bounds(self) -> tuple[Ints, Ints, Floats]:
         parts = self.parts
         order = np.argsort(parts, axis=0, kind="stable")
         first, second = order[-1], order[-2]
@@ -74,7 +90,7 @@ def price(columns: Columns, hardware: Hardware, calibration: Calibration, layout
     overhead = _overhead(workload, busy, hardware, calibration)
     return Times(
         matrix=found.matrix, vector=found.other, compute=found.compute, memory=memory, fill=found.fill, occupancy=filled - whole,
-        overhead=overhead, seconds=busy + overhead, limit=_limit(columns, hardware, served), level_bytes=served,
+        overhead=overhead, seconds=busy + overhead, limit=np.maximum(*roofs(columns, hardware, served, datasheet=True)), level_bytes=served,
         level_seconds=level_seconds(served, hardware),
     )  # fmt: skip
 
@@ -106,9 +122,8 @@ def host_wait(host: Floats, device: Floats) -> Floats:
     return np.diff(waited, axis=1, prepend=0.0)
 
 
-def _limit(columns: Columns, hardware: Hardware, served: dict[str, Floats]) -> Floats:
-    """Datasheet roofline of each kernel: its work at peak or its bytes at peak bandwidth, nothing else."""
-    matrix, vector, shared, _ = engine_seconds(columns, hardware, datasheet=True)
+def roofs(columns: Columns, hardware: Hardware, served: dict[str, Floats], *, datasheet: bool = False) -> tuple[Floats, Floats]:
+    """Seconds of every kernel's work, and of its bytes as *served* by level, at the achieved ceilings or at the datasheet's."""
+    matrix, vector, shared, _ = engine_seconds(columns, hardware, datasheet=datasheet)
     compute = np.where(shared, matrix + vector, np.maximum(matrix, vector))
-    memory = np.max(np.stack(list(level_seconds(served, hardware, datasheet=True).values())), axis=0)
-    return np.maximum(compute, memory)
+    return compute, np.max(np.stack(list(level_seconds(served, hardware, datasheet=datasheet).values())), axis=0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from roofline.cost import KINDS
 from roofline.costmodel.calibration import CLASSES, DENSE, Calibration
-from roofline.costmodel.columns import Columns, Floats, Ints
+from roofline.costmodel.columns import OUTPUT, Columns, Floats, Ints
 from roofline.costmodel.device import Engine, Hardware, MemoryLevel
 from roofline.costmodel.formula import Efficiency
 from roofline.transforms.modes import Layout, Mode
@@ -21,8 +21,13 @@ _BY_KIND = {
     "compare": "elementwise", "pool": "window pool",
 }  # fmt: skip
 
+LARGE = 32 * 2.0**20
+"""Bytes from which glibc asks the system for the memory of every single tensor, and gives it back when the tensor is freed: the
+most that its threshold grows to, as mallopt(3) tells of M_MMAP_THRESHOLD on 64-bit systems. Each page is cleared anew."""
+
 _DENSE = np.array([name in DENSE for name in CLASSES])
 _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
+_REORDERED = _TRANSPOSED | (np.array(KINDS) == "depthwise conv")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Workload:
     """What each kernel asks of a device, as (batches, kernels) arrays, or (kernels,) where the batch does not matter.
 
     *matrix* and *vector* are seconds of its FLOPs at the ceilings of the engines, *dram* and *cache* seconds of its bytes
-    at the copy bandwidths, *bias* and *transpose* seconds of passes that run as kernels of their own. *on_matrix* tells
+    at the copy bandwidths, *bias* and *transpose* seconds of passes that run as kernels of their own, *fresh* bytes of
+    memory that the system must clear first. *on_matrix* tells
     whether products use a matrix engine, *misaligned* whether their channels do not suit it. *depth* and *columns* are
     the inner and outer sides of the product, *outputs* its results for each unit of the device, *launches* the kernels the
     device starts, *others* the cores beside the first (0 on a GPU).
@@ -46,6 +52,7 @@ class Workload:
     cache: Floats
     bias: Floats
     transpose: Floats
+    fresh: Floats
     depth: Floats
     columns: Floats
     outputs: Floats
@@ -74,6 +81,7 @@ def describe(columns: Columns, served: dict[str, Floats], hardware: Hardware, mo
         cache=np.max(np.stack(caches), axis=0) if caches else np.zeros_like(dram),
         bias=2 * columns.output_bytes * own_bias / copy,
         transpose=np.where(turned, (columns.input_bytes + columns.output_bytes) * 2, 0.0) / copy,
+        fresh=_fresh(columns) if mode == "eager" and hardware.kind == "cpu" else np.zeros_like(dram),
         depth=columns.depth,
         columns=columns.columns,
         outputs=columns.groups * columns.rows * columns.columns / hardware.units,
@@ -106,6 +114,7 @@ def efficiency(workload: Workload, calibration: Calibration) -> Efficiency:
         cache=calibration.cache,
         bias=calibration.bias,
         transpose=calibration.transpose,
+        fresh=calibration.fresh or np.inf,
         crowd=1 + calibration.serial * workload.others,
     )
 
@@ -116,6 +125,15 @@ def _misaligned(columns: Columns) -> NDArray[np.bool_]:
     grouped = columns.kind == KINDS.index("grouped conv")
     odd_groups = (np.log2(np.maximum(width, 1)) % 1 != 0) | (np.log2(np.maximum(depth, 1)) % 1 != 0)
     return np.where(grouped, odd_groups, (width % 8 != 0) | (depth % 8 != 0))
+
+
+def _fresh(columns: Columns) -> Floats:
+    """Bytes of new tensors so large that their memory comes from the system: results, and what a convolution reorders on a CPU.
+
+    oneDNN computes convolutions on blocked copies of what they read, weights included, made for each call.
+    """
+    large = columns.edge_bytes * (columns.edge_bytes >= LARGE)
+    return columns.by_kernel(large * columns.edge_new) + columns.by_kernel(large * (columns.edge_role != OUTPUT)) * _REORDERED[columns.kind]
 
 
 def classify(columns: Columns) -> Ints:

@@ -146,7 +146,8 @@ def fitted(run: CalibrationRun, hardware: Hardware) -> list[dict[str, Any]]:
     from roofline.measurement.fit import calibration_of
 
     found = samples(run.cases, run.networks, run.designed)
-    return [calibration_of(found, hardware, data=f"roofline calibrate ({run.depth})", date=run.date)] if found else []
+    fresh = next((rate.rate for rate in run.rates if rate.what == "fresh" and rate.seconds), None)
+    return [calibration_of(found, hardware, data=f"roofline calibrate ({run.depth})", date=run.date, fresh=fresh)] if found else []
 
 
 def _check(device: str, threads: Any) -> None:

@@ -60,7 +60,7 @@ _MATRIX = {**dict.fromkeys(CLASSES, 0.75), "grouped": 0.3, "conv wide": 0.6, "co
 _SCALARS = {
     "matrix_depth": (30, 0.7), "vector_depth": (15, 0.7), "matrix_columns": (12, 0.7), "vector_columns": (8, 0.7),
     "group_columns": (30, 0.7), "matrix_outputs": (1500, 0.8), "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3),
-    "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2), "transpose": (0.8, 0.4), "serial": (0.01, 1.0),
+    "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2), "transpose": (0.8, 0.4), "fresh": (1.0, 0.3), "serial": (0.01, 1.0),
 }  # fmt: skip
 _CPU_SCALARS = {"cache": (1.0, 0.5)}
 _HOST = {"product": 1.3, "norm": 1.6, "cast": 0.9, "other": 0.5}
@@ -99,7 +99,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measured graph: *seconds* for the whole of it, run at *batch* in *precision*, *mode* and *layout*."""
+    """One measured graph: *seconds* for the whole of it, run at *batch* in *precision*, *mode* and *layout*.
+
+    *kept* tells that the allocator kept all memory, so that no tensor was written to memory just asked of the system.
+    """
 
     graph: Graph
     batch: int
@@ -108,6 +111,7 @@ class Sample:
     layout: str
     seconds: float
     label: str
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,17 +136,19 @@ class Row:
 
 
 FIELDS = (
-    "matrix", "vector", "dram", "cache", "bias", "transpose", "depth", "columns", "outputs", "klass", "shared", "on_matrix", "misaligned",
+    "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "depth", "columns", "outputs", "klass", "shared", "on_matrix", "misaligned",
     "launches", "others",
 )  # fmt: skip
 
 
 def row_of(
-    columns: Columns, hardware: Hardware, mode: str, layout: str, seconds: float, *, device: str = "", source: str = "", weight: float = 1.0
-) -> Row:
-    """Describe the first batch of *columns*, which took *seconds* on *hardware*."""
+    columns: Columns, hardware: Hardware, mode: str, layout: str, seconds: float, *, device: str = "", source: str = "",
+    weight: float = 1.0, fresh: float | None = None,
+) -> Row:  # fmt: skip
+    """Describe the first batch of *columns*, which took *seconds* on *hardware*, where new memory is written at *fresh* B/s (None: free)."""
     checked = check_mode(mode), check_layout(layout)
     w = describe(columns, served_by_level(columns, hardware), hardware, *checked)
+    w = replace(w, fresh=w.fresh / (fresh or math.inf))  # seconds, from here on
     table = np.stack([np.broadcast_to(np.asarray(getattr(w, name)), (len(columns.batches), columns.size))[0] for name in FIELDS], axis=1)
     asks, counts = np.unique(table[w.launches > 0].astype(np.float32), axis=0, return_counts=True)
     hosted = np.bincount(_HOST_OF[w.klass], weights=w.ops, minlength=len(HOSTS))
@@ -154,11 +160,12 @@ def row_of(
     )  # fmt: skip
 
 
-def sample_row(sample: Sample, hardware: Hardware, *, source: str = "") -> Row:
+def sample_row(sample: Sample, hardware: Hardware, *, source: str = "", fresh: float | None = None) -> Row:
     """Describe a measured graph."""
     graph = to_precision(sample.graph, sample.precision, lower=half_type(hardware))
     columns = tabulate(execute(graph, check_mode(sample.mode), 0.0), [sample.batch])
-    return row_of(columns, hardware, sample.mode, sample.layout, sample.seconds, source=source)
+    fresh = None if sample.kept else fresh
+    return row_of(columns, hardware, sample.mode, sample.layout, sample.seconds, source=source, fresh=fresh)
 
 
 # --- rows as tensors, parameters as tensors ----------------------------------------------------------------------------
@@ -197,6 +204,7 @@ class Asks:
     cache: torch.Tensor
     bias: torch.Tensor
     transpose: torch.Tensor
+    fresh: torch.Tensor
     depth: torch.Tensor
     columns: torch.Tensor
     outputs: torch.Tensor
@@ -304,7 +312,7 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
         memory=p["memory"][r, k], product=torch.where(on_matrix, p["matrix"][r, k], p["vector"][r, k]), vector=p["vector"][r, k],
         depth=size("depth"), columns=torch.where(grouped, p["group_columns"][r], size("columns")),
         alignment=torch.where(batch.misaligned, lost, one), outputs=torch.where(dense, size("outputs"), 0 * one),
-        cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], crowd=1 + p["serial"][r] * batch.others,
+        cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], fresh=p["fresh"][r], crowd=1 + p["serial"][r] * batch.others,
     )  # fmt: skip
     found = parts(batch.asks, e, torch)
     kernel = joined(found.compute / found.fill, found.memory, torch) + found.passes + p["launch"][r] * batch.launches
@@ -329,6 +337,11 @@ class Fitted:
         """Predict the seconds of *rows*, whose runs this fit must know."""
         with torch.no_grad():
             return _seconds(_batch(rows, self.model.runs), self.model.parameters()).numpy().astype(np.float64)
+
+    def scalar(self, run: Run, name: str) -> float:
+        """Return one parameter of *run*."""
+        with torch.no_grad():
+            return float(self.model.parameters()[name][self.model.runs.index(run)])
 
     def calibration(self, run: Run, **about: Any) -> Calibration:
         """Return the parameters of *run*; *about* fills the fields that tell where they come from."""
@@ -407,19 +420,23 @@ def left_out(rows: Sequence[Row], *, folds: int = FOLDS, iterations: int = ITERA
     return predicted
 
 
-def calibration_of(samples: Sequence[Sample], hardware: Hardware, *, data: str, date: str) -> dict[str, Any]:
+def calibration_of(
+    samples: Sequence[Sample], hardware: Hardware, *, data: str, date: str, fresh: float | None = None
+) -> dict[str, Any]:
     """Fit one run of *hardware* to *samples* and return what its profile says of it: one entry of `calibration:`.
 
     The spread of single kernels comes from samples left out of the fit in turn; that of a network is taken to be the bias
-    that remains when many kernels are added up, at least 10 %.
+    that remains when many kernels are added up, at least 10 %. *fresh* are the B/s at which new memory is written, where measured.
     """
-    rows = [sample_row(sample, hardware, source=data) for sample in samples]
+    rows = [sample_row(sample, hardware, source=data, fresh=fresh) for sample in samples]
     ratios = np.array([row.seconds for row in rows]) / left_out(rows, iterations=ITERATIONS // 2)
     low, high = percentiles(ratios)
     width = max(0.1, math.log(high / low) / 4)
     precisions = tuple(dict.fromkeys(sample.precision for sample in samples))
-    fitted = fit(rows).calibration(
-        rows[0].run, devices=(), precisions=precisions, data=data, date=date, per_kernel=(low, high),
+    found, run = fit(rows), rows[0].run
+    written = fresh and fresh * found.scalar(run, "fresh")
+    fitted = found.calibration(
+        run, devices=(), precisions=precisions, data=data, date=date, per_kernel=(low, high),
         spread=(math.exp(-width), math.exp(width)), elsewhere=(math.exp(-2 * width), math.exp(2 * width)),
     )  # fmt: skip
-    return plain(replace(fitted, devices=()))
+    return plain(replace(fitted, devices=(), fresh=written))

@@ -1,6 +1,6 @@
 """Turn measured cases and networks into samples for the fit: a graph each, and the seconds that the whole of it took.
 
-A case and a network are samples as they were timed. The ops of a network become samples too, each as a graph of its own:
+A case and a network are samples as they were timed, the cases with an allocator that keeps memory. The ops of a network become samples too, each as a graph of its own:
 what the whole took beyond the sum of its ops (Python between them, memory given back) is shared out among them, so that
 they add up to the whole.
 """
@@ -27,7 +27,7 @@ BETWEEN = 7e-6
 def samples(cases: Iterable[Measurement], networks: Iterable[Measurement], designed: Sequence[Case]) -> "list[Sample]":
     """Give each case, each network, and each distinct op of each network its graph."""
     by_label = {case.label: case for case in designed}
-    found = [_sample(_case_graph(by_label[m.model]), m, m.median, m.model) for m in cases if m.model in by_label]
+    found = [replace(_sample(_case_graph(by_label[m.model]), m, m.median, m.model), kept=True) for m in cases if m.model in by_label]
     for measured in networks:
         graph = network_graph(measured)
         found.append(_sample(graph, measured, measured.median, measured.model))

@@ -221,6 +221,7 @@ class CalibrationEntry(Entry):
     cache: Share = 1.0
     bias: Share = 1.0
     transpose: Share = 1.0
+    fresh_gbps: Positive | None = None
     serial: Annotated[float, Field(ge=0, lt=1)] = 0.0
     on_vector: ShapeEntry
     on_matrix: ShapeEntry
@@ -230,7 +231,7 @@ class CalibrationEntry(Entry):
 
     def calibration(self) -> Calibration:
         """Convert to base units."""
-        converted = ("spread", "launch_us", "host_op_us", "on_vector", "on_matrix", "devices", "precisions")
+        converted = ("spread", "launch_us", "host_op_us", "fresh_gbps", "on_vector", "on_matrix", "devices", "precisions")
         plain: dict[str, Any] = self.model_dump(exclude=set(converted))
         return Calibration(
             **plain,
@@ -240,6 +241,7 @@ class CalibrationEntry(Entry):
             on_matrix=Shape(**self.on_matrix.model_dump()),
             launch=self.launch_us * 1e-6 if self.launch_us else None,
             host_op=self.host_op_us * 1e-6 if self.host_op_us else None,
+            fresh=self.fresh_gbps * 1e9 if self.fresh_gbps else None,
             spread=(self.spread.networks[0], self.spread.networks[1]),
             elsewhere=(self.spread.devices[0], self.spread.devices[1]),
             per_kernel=(self.spread.kernels[0], self.spread.kernels[1]),
