@@ -9,10 +9,9 @@ had not seen: folds over networks, folds over families, and each device left out
 import argparse
 import csv
 import datetime
-import hashlib
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import Pool
@@ -38,7 +37,7 @@ from roofline.transforms.precision import to_precision
 HERE = Path(__file__).parent
 CALIBRATIONS = HERE.parent / "hardware" / "calibration" / "published.yaml"
 LEFT_OUT = HERE / "results" / "left_out.csv"
-FOLDS = 5
+FOLDS = 10
 FEWEST = 12
 """Networks from which a run's own spread can be told."""
 SIZES = {"c5.2xlarge": "xeon-8124m", "c5.4xlarge": "xeon-8124m", "c5.18xlarge": "xeon-8124m"}
@@ -139,16 +138,29 @@ def beside(items: Sequence[Item]) -> list[Run]:
     return [replace(run, mode=mode, layout=layout or None) for run in sorted(runs, key=str) if run.kind == "gpu" for mode, layout in ways]
 
 
-def folds(items: Sequence[Item], key: str, iterations: int) -> list[float]:
-    """Predict each item by a fit that saw no item with the same *key*, nor any of its fold."""
-    fold = [int(hashlib.sha256(getattr(item.timing, key).encode()).hexdigest(), 16) % FOLDS for item in items]
+def assigned(items: Sequence[Item], key: str) -> list[int]:
+    """Number the fold of each item: all with the same *key* share one, and every run is spread over as many folds as it can be."""
+    sizes = Counter(item.row.run for item in items)
+    groups: dict[str, Counter[Run]] = defaultdict(Counter)
+    for item in items:
+        groups[getattr(item.timing, key)][item.row.run] += 1
+    filled, found = [Counter[Run]() for _ in range(FOLDS)], dict[str, int]()
+    for name in sorted(groups, key=lambda name: (-sum(n / sizes[run] for run, n in groups[name].items()), name)):
+        crowding = [sum(n * full[run] / sizes[run] ** 2 for run, n in groups[name].items()) for full in filled]
+        found[name] = min(range(FOLDS), key=lambda fold: (crowding[fold], sum(filled[fold].values()), fold))
+        filled[found[name]] += groups[name]
+    return [found[getattr(item.timing, key)] for item in items]
+
+
+def folds(items: Sequence[Item], fold: Sequence[int], iterations: int, what: str) -> list[float]:
+    """Predict each item by a fit that saw nothing of its *fold*."""
     predicted = [0.0] * len(items)
     runs = sorted({item.row.run for item in items}, key=str)
     for f in range(FOLDS):
         seen = [item for item, g in zip(items, fold, strict=True) if g != f]
         known = dict(
             zip(
-                (model := fitted_to(seen, runs, iterations, f"without {key} fold {f + 1}")).model.runs,
+                (model := fitted_to(seen, runs, iterations, f"without {what} fold {f + 1}")).model.runs,
                 calibrations(model, seen),
                 strict=True,
             )
@@ -205,18 +217,18 @@ def evenly(ratios: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
     return low, high
 
 
-def write_left_out(items: Sequence[Item], columns: dict[str, Sequence[float]]) -> None:
-    """Write one line per timing: what it was, what was measured and what each fit predicted without having seen it."""
+def write_left_out(items: Sequence[Item], fold: Sequence[int], columns: dict[str, Sequence[float]]) -> None:
+    """Write one line per timing: what it was, the *fold* of its network, what was measured and what each fit predicted unseen."""
     LEFT_OUT.parent.mkdir(exist_ok=True)
     with LEFT_OUT.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         facts = ("dataset", "device", "model", "family", "mode", "precision", "layout", "batch", "image_size")
-        writer.writerow([*facts, "excluded", "measured_s", "limit_s", *columns])
+        writer.writerow([*facts, "fold", "excluded", "measured_s", "limit_s", *columns])
         for i, item in enumerate(items):
             timing = item.timing
             row = [getattr(timing, name) for name in facts]
             numbers = [timing.seconds, item.limit, *(values[i] for values in columns.values())]
-            writer.writerow([*row, int(bool(timing.excluded)), *(f"{number:.4g}" for number in numbers)])
+            writer.writerow([*row, fold[i], int(bool(timing.excluded)), *(f"{number:.4g}" for number in numbers)])
 
 
 def say(text: str, *, last: bool = False) -> None:
@@ -234,15 +246,16 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=ITERATIONS)
     options = parser.parse_args()
     items = load(options.jobs)
-    networks = folds(items, "model", options.iterations)
-    families = folds(items, "family", options.iterations)
+    fold = assigned(items, "model")
+    networks = folds(items, fold, options.iterations, "network")
+    families = folds(items, assigned(items, "family"), options.iterations, "family")
     others = devices(items, options.iterations)
     found = calibrations(fitted_to(items, beside(items), options.iterations, "all timings"), items)
     found = with_spreads(found, items, networks, others)
     comment = "Parameters of the time model, fitted to the tables of benchmarks/published by benchmarks/fit.py: do not edit."
     CALIBRATIONS.parent.mkdir(exist_ok=True)
     save(to_yaml(found, comment), CALIBRATIONS)
-    write_left_out(items, {"network_left_out_s": networks, "family_left_out_s": families, "device_left_out_s": others})
+    write_left_out(items, fold, {"network_left_out_s": networks, "family_left_out_s": families, "device_left_out_s": others})
     print(f"wrote {CALIBRATIONS} and {LEFT_OUT}")
 
 

@@ -5,7 +5,6 @@ device. A table goes between `<!-- accuracy: NAME -->` and `<!-- /accuracy -->`;
 """
 
 import csv
-import hashlib
 import math
 import re
 import sys
@@ -30,7 +29,6 @@ BLOCK = re.compile(r"(<!-- accuracy(?:: ([a-z0-9 ]+))? -->)(\n?).*?(<!-- /accura
 KINDS = ("network", "family", "device")
 """What a fit had not seen of a row that it predicted."""
 
-FOLDS = 5
 FEWEST = 8
 """Rows of which percentiles are taken; with fewer there is no interval."""
 
@@ -89,7 +87,8 @@ def read(path: Path = LEFT_OUT) -> Scores:
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     network, family, device = ([_point(line, kind) for line in lines] for kind in KINDS)
-    near = percentiles_elsewhere(network, run_of, fold_of)
+    folds = {line["model"]: line["fold"] for line in lines}
+    near = percentiles_elsewhere(network, run_of, lambda p: folds[p.model])
     far = percentiles_elsewhere(device, way_of, lambda p: stem(p.device))
     pairs = (network, near), (family, near), (device, far)
     return Scores(*(Comparison(tuple(map(with_interval, points, factors))) for points, factors in pairs))
@@ -146,11 +145,6 @@ def run_of(point: Point) -> str:
     """Name what shares an interval: the device, its mode, and in eager mode on a GPU its layout."""
     layout = f", {point.layout}" if point.mode == "eager" and is_gpu(point) else ""
     return f"{stem(point.device)}, {point.mode}{layout}"
-
-
-def fold_of(point: Point) -> int:
-    """Number the fold of the network, as the fits were folded."""
-    return int(hashlib.sha256(point.model.encode()).hexdigest(), 16) % FOLDS
 
 
 def percentiles_elsewhere(
@@ -251,13 +245,6 @@ def exclusions(scores: Scores) -> str:
         f"- {reason}: {', '.join(f'`{name}`' for name in datasets)} ({sum(p.excluded == reason for p in scores.points)} rows)."
         for reason, datasets in scores.network.exclusions.items()
     )
-
-
-def single_fold(scores: Scores) -> str:
-    """Name the ways of running a device all of whose networks fall into one fold."""
-    found = {name: {fold_of(p) for p in group.points} for name, group in used(scores).by(run_of).items()}
-    named = "; ".join(name for name, folds in found.items() if len(folds) == 1)
-    return f" All networks of {named} fall into one fold, so that nothing of it was seen." if named else ""
 
 
 MAIN = (
@@ -646,7 +633,7 @@ PEERS: Mapping[str, Callable[[Scores], str]] = {
 
 
 TABLES: Mapping[str, Callable[[Scores], str]] = {
-    "": summary, "counts": counts, "exclusions": exclusions, "single fold": single_fold,
+    "": summary, "counts": counts, "exclusions": exclusions,
     "convolutional": lambda s: by_dataset(convolutional(used(s))), "all": mixed, "apart": apart, "efficientnet": efficientnets,
     "conditions": by_condition, "families": by_family, "worst": worst_rows, "intervals": intervals, "residuals": residuals,
     "suspects": suspects, **PEERS,

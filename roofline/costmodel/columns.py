@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.cost import KINDS, Work, is_constant, reads, work, writes
-from roofline.costmodel.memory import live_bytes, lifetimes
+from roofline.costmodel.memory import lifetimes, live_bytes
 from roofline.graph import Graph, Op
 from roofline.units import BITS, FLOATS
 

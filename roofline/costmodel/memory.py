@@ -48,7 +48,7 @@ def lifetimes(graph: Graph) -> Lifetimes:
 
 
 def live_bytes(found: Lifetimes, graph: Graph, numel: Floats) -> Floats:
-    """Bytes of the activations alive while each kernel runs, as (batches, kernels), from the elements of all tensors, (batches, tensors)."""
+    """Bytes of the activations alive while each kernel runs, (batches, kernels), from the elements of all tensors, (batches, tensors)."""
     width = np.array([BITS[graph.tensors[r].dtype] / 8 * graph.tensors[r].density for r in found.roots])
     sizes = numel[:, found.roots] * width
     change = np.zeros((len(numel), found.kernels + 2))

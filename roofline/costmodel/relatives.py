@@ -43,8 +43,9 @@ def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Seque
 
     Its own come first, those of its profile before the known ones. A device never measured so takes the geometric mean of
     all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. Launch
-    and host overheads, and what new memory costs, are not borrowed, as they belong to a host and its system. Nobody measures `ideal`: it takes the parameters of
-    `engine`; a mode in which no relative was measured those of the next in FALLBACK. Without any, efficiencies are 1.
+    and host overheads, and what new memory costs, are not borrowed, as they belong to a host and its system. Nobody
+    measures `ideal`: it takes the parameters of `engine`; a mode in which no relative was measured those of the next in
+    FALLBACK. Without any, efficiencies are 1.
     """
     kin = Kin(hardware.id, hardware.kind, hardware.architecture, hardware.segment)
     if known is None and not hardware.calibrations:
@@ -75,7 +76,15 @@ def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], kn
 def _elsewhere(calibration: Calibration, mode: Mode, relatives: tuple[str, ...]) -> Calibration:
     """Take *calibration* to another device or mode, where it is as wrong as it was found to be there."""
     return replace(
-        calibration, mode=mode, devices=(), relatives=relatives, spread=calibration.elsewhere, launch=None, host_op=None, fresh=None, serial=0.0
+        calibration,
+        mode=mode,
+        devices=(),
+        relatives=relatives,
+        spread=calibration.elsewhere,
+        launch=None,
+        host_op=None,
+        fresh=None,
+        serial=0.0,
     )
 
 
@@ -98,7 +107,7 @@ def _fits(calibration: Calibration, mode: str, layout: Layout) -> bool:
 
 @lru_cache(maxsize=1)
 def published() -> tuple[Calibration, ...]:
-    """Return the calibrations that come with the package: fitted to published tables by `benchmarks/fit.py`, and by `roofline calibrate`."""
+    """Return the calibrations that come with the package: fitted to published tables, and by `roofline calibrate`."""
     paths = sorted((bundled_folder() / "calibration").glob("*.yaml"))
     if not paths:
         return ()

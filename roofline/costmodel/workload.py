@@ -141,7 +141,7 @@ def classify(columns: Columns) -> Ints:
     found = np.array([CLASSES.index(_BY_KIND.get(kind, kind if kind in CLASSES else "other")) for kind in KINDS])[columns.kind]
     kind = np.array(KINDS)[columns.kind]
     taps, strided = columns.taps[0], columns.stride[0] > 1
-    reads = columns.input_bytes[0]
+    reads, written = columns.input_bytes[0], columns.output_bytes[0]
 
     def name(mask: NDArray[np.bool_], label: str) -> None:
         found[mask] = CLASSES.index(label)
@@ -152,8 +152,8 @@ def classify(columns: Columns) -> Ints:
     name((kind == "depthwise conv") & (taps > 9), "depthwise 5")
     name((kind == "depthwise conv") & (taps > 25), "depthwise 7")
     name((kind == "depthwise conv") & (taps > 49), "depthwise wide")
-    name((kind == "elementwise") & (reads > 1.001 * columns.output_bytes[0]) & (reads < 1.5 * columns.output_bytes[0]), "broadcast")
-    name((kind == "pool") & (columns.outputs[0] * 16 < columns.input_bytes[0]) & (columns.stride[0] == 1), "global pool")
+    name((kind == "elementwise") & (reads > written) & (reads < 1.5 * written), "broadcast")  # one operand smaller than the result
+    name((kind == "pool") & (reads > 8 * written) & (columns.stride[0] == 1), "global pool")
     return found
 
 

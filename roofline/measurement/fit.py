@@ -60,9 +60,12 @@ _MATRIX = {**dict.fromkeys(CLASSES, 0.75), "grouped": 0.3, "conv wide": 0.6, "co
 _SCALARS = {
     "matrix_depth": (30, 0.7), "vector_depth": (15, 0.7), "matrix_columns": (12, 0.7), "vector_columns": (8, 0.7),
     "group_columns": (30, 0.7), "matrix_outputs": (1500, 0.8), "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3),
-    "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2), "transpose": (0.8, 0.4), "fresh": (1.0, 0.3), "serial": (0.01, 1.0),
+    "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2), "transpose": (0.8, 0.4), "fresh": (1.0, 0.3),
+    "serial": (0.01, 1.0),
 }  # fmt: skip
 _CPU_SCALARS = {"cache": (1.0, 0.5)}
+_LOST = ("misaligned", "misaligned_groups")
+"""Factors that are lost, and so never exceed 1."""
 _HOST = {"product": 1.3, "norm": 1.6, "cast": 0.9, "other": 0.5}
 _LEVELS = {"kind": 1.0, "mode": 0.7, "layout": 0.7, "device": 0.4, "run": 0.4}
 """By how much of a parameter's own spread the offsets of each level may move it."""
@@ -136,8 +139,8 @@ class Row:
 
 
 FIELDS = (
-    "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "depth", "columns", "outputs", "klass", "shared", "on_matrix", "misaligned",
-    "launches", "others",
+    "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "depth", "columns", "outputs", "klass", "shared", "on_matrix",
+    "misaligned", "launches", "others",
 )  # fmt: skip
 
 
@@ -145,7 +148,7 @@ def row_of(
     columns: Columns, hardware: Hardware, mode: str, layout: str, seconds: float, *, device: str = "", source: str = "",
     weight: float = 1.0, fresh: float | None = None,
 ) -> Row:  # fmt: skip
-    """Describe the first batch of *columns*, which took *seconds* on *hardware*, where new memory is written at *fresh* B/s (None: free)."""
+    """Describe the first batch of *columns*, which took *seconds* on *hardware*; new memory is written at *fresh* B/s (None: free)."""
     checked = check_mode(mode), check_layout(layout)
     w = describe(columns, served_by_level(columns, hardware), hardware, *checked)
     w = replace(w, fresh=w.fresh / (fresh or math.inf))  # seconds, from here on
@@ -277,7 +280,7 @@ class Model:
             for i, name in enumerate(("memory", "vector", "matrix"))
         }
         scalars = torch.exp(self.starts["scalar"] + self.members @ self.offsets["scalar"])
-        found |= {name: scalars[:, i] for i, name in enumerate(_SCALARS)}
+        found |= {name: scalars[:, i].clamp(max=1.0) if name in _LOST else scalars[:, i] for i, name in enumerate(_SCALARS)}
         found["launch"] = torch.exp(self.starts["launch"] + self.offsets["launch"])
         found["host_op"] = torch.exp(self.starts["host_op"] + self.host_groups @ self.offsets["host_op"])
         found["host"] = torch.exp(self.starts["host"] + self.offsets["host"])[self.kind]
@@ -352,7 +355,7 @@ class Fitted:
         shape = {"group_columns": float(p["group_columns"])}
         sizes = ("depth", "columns", "outputs")
         on_vector = Shape(**shape, **{name: float(p[f"vector_{name}"]) for name in sizes})
-        lost = {name: min(float(p[name]), 1.0) for name in ("misaligned", "misaligned_groups")}
+        lost = {name: float(p[name]) for name in _LOST}
         on_matrix = Shape(**shape, **lost, **{name: float(p[f"matrix_{name}"]) for name in sizes})
         eager = run.mode == "eager"
         return Calibration(
@@ -420,9 +423,7 @@ def left_out(rows: Sequence[Row], *, folds: int = FOLDS, iterations: int = ITERA
     return predicted
 
 
-def calibration_of(
-    samples: Sequence[Sample], hardware: Hardware, *, data: str, date: str, fresh: float | None = None
-) -> dict[str, Any]:
+def calibration_of(samples: Sequence[Sample], hardware: Hardware, *, data: str, date: str, fresh: float | None = None) -> dict[str, Any]:
     """Fit one run of *hardware* to *samples* and return what its profile says of it: one entry of `calibration:`.
 
     The spread of single kernels comes from samples left out of the fit in turn; that of a network is taken to be the bias

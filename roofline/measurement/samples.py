@@ -1,8 +1,8 @@
 """Turn measured cases and networks into samples for the fit: a graph each, and the seconds that the whole of it took.
 
-A case and a network are samples as they were timed, the cases with an allocator that keeps memory. The ops of a network become samples too, each as a graph of its own:
-what the whole took beyond the sum of its ops (Python between them, memory given back) is shared out among them, so that
-they add up to the whole.
+A case and a network are samples as they were timed, the cases with an allocator that keeps memory. The ops of a network
+become samples too, each as a graph of its own: what the whole took beyond the sum of its ops (Python between them,
+memory given back) is shared out among them, so that they add up to the whole.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
