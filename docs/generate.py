@@ -1,4 +1,4 @@
-"""Turn the commands into what the documents say of them: docs/cli.md from their help, the README's blocks from their output.
+"""Turn the commands into what the documents say of them: docs/cli.md from their help, blocks of README and pages from their output.
 
 The tables of docs/accuracy.md, and that of the README, come from the results of benchmarks/fit.py (see accuracy.py). With --check nothing
 is written, and a page that has drifted is named and makes the exit code 1.
@@ -66,7 +66,8 @@ def main() -> int:
     """Write the pages, or compare them with what would be written."""
     readme, errors = DOCS.parent / "README.md", DOCS / "accuracy.md"
     tabled = with_tables({readme: with_outputs(readme.read_text()), errors: errors.read_text()})
-    pages = {DOCS / "cli.md": commands_page(), **tabled}
+    others = {path: with_outputs(text) for path in sorted(DOCS.glob("*.md")) if path != errors and OUTPUT.search(text := path.read_text())}
+    pages = {DOCS / "cli.md": commands_page(), **others, **tabled}
     drifted = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv and drifted:
         names = ", ".join(str(path.relative_to(DOCS.parent)) for path in drifted)

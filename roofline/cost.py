@@ -116,6 +116,12 @@ class Call:
         return self.tensors[self.op.outputs[0]]
 
 
+SKIPPED = "skipped"
+"""Attribute of an op of which a what-if says that this share of its arithmetic is left out."""
+
+PRUNED_2_4 = "pruned_2_4"
+"""Attribute of a product of which a what-if says that two of each four of its weights are zero."""
+
 Rule = Callable[[Call], Work]
 RULES: dict[str, Rule] = {}
 
@@ -140,7 +146,12 @@ def work(op: Op, graph: Graph) -> Work:
     function = RULES.get(op.name)
     if function is None:
         return Work("unknown", rows=sum(graph.tensors[t].numel for t in op.outputs))
-    return function(Call(op, graph.tensors))
+    found = function(Call(op, graph.tensors))
+    skipped = op.attrs.get(SKIPPED)
+    if skipped is None:
+        return found
+    left = 1 - skipped
+    return replace(found, macs=found.macs * left, matrix_flops=found.matrix_flops * left, vector_flops=found.vector_flops * left)
 
 
 def cost(ops: Iterable[Op], graph: Graph) -> Cost:
@@ -247,7 +258,12 @@ UNREAD: dict[str, tuple[str, ...]] = {
     "full_like": ("self",), "empty_like": ("self",), "new_zeros": ("self",), "new_ones": ("self",), "new_full": ("self",),
     "new_empty": ("self",), "index_put": ("self",), "index_copy": ("self",), "scatter": ("self",), "normal": ("self",),
     "uniform": ("self",), "rand_like": ("self",), "randn_like": ("self",), "resize": ("self",),
-    "new_empty_strided": ("self",), "expand_as": ("other",), "view_as": ("other",), "reshape_as": ("other",), "type_as": ("other",),
+    "nll_loss_backward": ("self",), "nll_loss2d_backward": ("self",), "_adaptive_avg_pool2d_backward": ("self",),
+    "_adaptive_avg_pool3d_backward": ("self",), "avg_pool2d_backward": ("self",), "avg_pool3d_backward": ("self",),
+    "max_pool2d_with_indices_backward": ("self",), "max_pool3d_with_indices_backward": ("self",),
+    "adaptive_max_pool2d_backward": ("self",), "adaptive_max_pool3d_backward": ("self",), "_foreach_zero": ("self",),
+    "_foreach_copy": ("self",), "new_empty_strided": ("self",), "expand_as": ("other",), "view_as": ("other",),
+    "reshape_as": ("other",), "type_as": ("other",),
 }  # fmt: skip
 """Inputs whose values an op does not need (those of PARTIAL_WRITES only in place: elsewhere they copy what they keep)."""
 
@@ -280,6 +296,34 @@ def conv(call: Call) -> Work:
     kind = _conv_kind(groups, weight, taps)
     product = _product(kind, macs, rows, columns, depth, groups, taps, stride[0] if isinstance(stride, tuple) else stride)
     return replace(product, bias=1) if call.op.input("bias") is not None else product
+
+
+@rule("convolution_backward")
+def conv_backward(call: Call) -> Work:
+    """Count the gradients of a convolution that are asked for: as many products for the input's as for the weight's, sums for the bias's.
+
+    The gradient of the weight sums over all output positions; libraries split that sum over the chip, so its loop nest is
+    taken to be that of the forward pass. The gradient of the input has the input's positions and channels as its results.
+    """
+    grad, mask = call["grad_output"], call.attr("output_mask")
+    made = dict(zip((i for i, asked in enumerate(mask) if asked), (call.tensors[t] for t in call.op.outputs), strict=False))
+    bias = grad.numel if mask[2] else 0
+    if not mask[0] and not mask[1]:
+        return Work("reduction", vector_flops=bias, rows=call.out.numel, taps=bias / max(call.out.numel, 1))
+    weight = made[1] if mask[1] else call["weight"]
+    groups, taps, per_filter = int(call.attr("groups", 1)), math.prod(weight.shape[2:]), math.prod(weight.shape[1:])
+    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    source = made[0] if mask[0] else call["input"]
+    if call.attr("transposed", False):
+        macs, outputs, inputs = source.numel * per_filter, inputs, outputs
+    else:
+        macs = grad.numel * per_filter
+    columns = inputs if mask[0] else outputs
+    rows = (source.numel if mask[0] else grad.numel) // (columns * groups)
+    both = macs * (mask[0] + mask[1])
+    kind, stride = _conv_kind(groups, weight, taps), call.attr("stride", (1,))
+    product = _product(kind, both, rows, columns, both / max(rows * columns * groups, 1), groups, taps, stride[0])
+    return replace(product, vector_flops=product.vector_flops + bias)
 
 
 def _conv_kind(groups: int, weight: Tensor, taps: int) -> str:
@@ -333,17 +377,39 @@ def attention(call: Call) -> Work:
     return Work("attention", macs, FLOPS_PER_MAC * macs, SOFTMAX_FLOPS * pairs, query.shape[-2], key.shape[-2], query.shape[-1], heads)
 
 
+@rule(
+    "_scaled_dot_product_efficient_attention_backward",
+    "_scaled_dot_product_flash_attention_backward",
+    "_scaled_dot_product_flash_attention_for_cpu_backward",
+)
+def attention_backward(call: Call) -> Work:
+    """Count the gradient of fused attention: the scores again, and the gradients of scores, values, queries and keys."""
+    query, key, value = call["query"], call["key"], call["value"]
+    pairs = math.prod(query.shape[:-1]) * key.shape[-2]
+    macs = pairs * (3 * query.shape[-1] + 2 * value.shape[-1])
+    heads = math.prod(query.shape[:-2])
+    flops = (SOFTMAX_FLOPS + SOFTMAX_BACKWARD_FLOPS) * pairs
+    return Work("attention", macs, FLOPS_PER_MAC * macs, flops, query.shape[-2], key.shape[-2], query.shape[-1], heads)
+
+
 # --- per-element functions: (kind, FLOPs per output element) ---------------------------------------------------------
 
 SOFTMAX_FLOPS = 5
 """Maximum, subtraction, exponential, sum, division: one each per element."""
+
+SOFTMAX_BACKWARD_FLOPS = 4
+"""y (g - sum(g y)): two products, a sum and a difference per element."""
 
 ELEMENTWISE: dict[str, dict[str, int]] = {
     "activation": {
         "relu": 1, "relu6": 2, "hardtanh": 2, "leaky_relu": 2, "prelu": 2, "_prelu_kernel": 2, "threshold": 1, "clamp_min": 1,
         "clamp_max": 1, "sigmoid": 4, "silu": 5, "gelu": 8, "tanh": 6, "elu": 4, "selu": 4, "celu": 4, "softplus": 4, "log_sigmoid": 4,
         "log_sigmoid_forward": 4, "hardsigmoid": 4, "hardswish": 5, "mish": 11, "hardshrink": 2, "softshrink": 3, "glu": 5, "rrelu": 2,
-        "rrelu_with_noise": 2, "logit": 4,
+        "rrelu_with_noise": 2, "logit": 4, "threshold_backward": 1, "hardtanh_backward": 2, "leaky_relu_backward": 2, "elu_backward": 4,
+        "sigmoid_backward": 3, "tanh_backward": 3, "hardsigmoid_backward": 3, "hardswish_backward": 5, "silu_backward": 9,
+        "gelu_backward": 15, "mish_backward": 16, "softplus_backward": 5, "log_sigmoid_backward": 5, "glu_backward": 8,
+        "hardshrink_backward": 2, "softshrink_backward": 2, "_prelu_kernel_backward": 4, "rrelu_with_noise_backward": 1,
+        "logit_backward": 4,
     },
     "elementwise": {
         "add": 1, "sub": 1, "rsub": 1, "mul": 1, "div": 1, "true_divide": 1, "floor_divide": 2, "remainder": 3, "fmod": 3, "neg": 1,
@@ -351,8 +417,9 @@ ELEMENTWISE: dict[str, dict[str, int]] = {
         "log2": 1, "log10": 1, "sin": 1, "cos": 1, "tan": 3, "atan": 4, "atan2": 5, "asin": 4, "acos": 4, "sinh": 4, "cosh": 4, "erf": 6,
         "erfinv": 8, "erfc": 6, "floor": 1, "ceil": 1, "round": 1, "trunc": 1, "frac": 2, "sign": 1, "clamp": 2, "clip": 2, "maximum": 1,
         "minimum": 1, "fmax": 1, "fmin": 1, "lerp": 3, "addcmul": 3, "addcdiv": 3, "hypot": 3, "logaddexp": 4, "xlogy": 2, "nan_to_num": 3,
-        "sgn": 2, "dropout": 2, "native_dropout": 2, "alpha_dropout": 2, "feature_dropout": 2, "bernoulli": 1, "affine_grid_generator": 12,
-        "polar": 2, "view_as_real": 0, "real": 0, "imag": 0, "complex": 0, "conj_physical": 1, "angle": 4, "deg2rad": 1, "rad2deg": 1,
+        "sgn": 2, "dropout": 2, "native_dropout": 2, "native_dropout_backward": 2, "alpha_dropout": 2, "feature_dropout": 2,
+        "bernoulli": 1, "affine_grid_generator": 12, "polar": 2,
+        "view_as_real": 0, "real": 0, "imag": 0, "complex": 0, "conj_physical": 1, "angle": 4, "deg2rad": 1, "rad2deg": 1,
     },
     "compare": {
         "eq": 1, "ne": 1, "lt": 1, "le": 1, "gt": 1, "ge": 1, "logical_and": 1, "logical_or": 1, "logical_not": 1, "logical_xor": 1,
@@ -362,14 +429,18 @@ ELEMENTWISE: dict[str, dict[str, int]] = {
     },
     "softmax": {
         "softmax": SOFTMAX_FLOPS, "_softmax": SOFTMAX_FLOPS, "_safe_softmax": SOFTMAX_FLOPS + 1, "log_softmax": SOFTMAX_FLOPS + 1,
-        "_log_softmax": SOFTMAX_FLOPS + 1,
+        "_log_softmax": SOFTMAX_FLOPS + 1, "_softmax_backward_data": SOFTMAX_BACKWARD_FLOPS,
+        "_log_softmax_backward_data": SOFTMAX_BACKWARD_FLOPS,
     },
     "batch norm": {
-        "batch_norm": 2, "native_batch_norm": 2, "_native_batch_norm_legit_no_training": 2, "cudnn_batch_norm": 2,
-        "_batch_norm_no_update": 2,
+        "batch_norm": 2, "_native_batch_norm_legit_no_training": 2, "_batch_norm_no_update": 2, "native_batch_norm_backward": 9,
+        "cudnn_batch_norm_backward": 9,
     },
-    "layer norm": {"layer_norm": 8, "native_layer_norm": 8, "rms_norm": 5, "_fused_rms_norm": 5},
-    "group norm": {"group_norm": 8, "native_group_norm": 8, "instance_norm": 8},
+    "layer norm": {
+        "layer_norm": 8, "native_layer_norm": 8, "rms_norm": 5, "_fused_rms_norm": 5, "native_layer_norm_backward": 13,
+        "_fused_rms_norm_backward": 9,
+    },
+    "group norm": {"group_norm": 8, "native_group_norm": 8, "instance_norm": 8, "native_group_norm_backward": 13},
     "copy": {
         "cat": 0, "concat": 0, "concatenate": 0, "stack": 0, "hstack": 0, "vstack": 0, "clone": 0, "contiguous": 0, "copy": 0,
         "reshape": 0, "reshape_as": 0, "_reshape_copy": 0, "_unsafe_view": 0, "flatten": 0, "pad": 0, "constant_pad_nd": 0,
@@ -377,6 +448,8 @@ ELEMENTWISE: dict[str, dict[str, int]] = {
         "replication_pad3d": 0, "_pad_circular": 0, "roll": 0, "flip": 0, "fliplr": 0, "flipud": 0, "rot90": 0, "repeat": 0,
         "repeat_interleave": 0, "tile": 0, "pixel_shuffle": 0, "pixel_unshuffle": 0, "channel_shuffle": 0, "native_channel_shuffle": 0,
         "im2col": 0, "tril": 0, "triu": 0, "slice_scatter": 0, "select_scatter": 0, "split_with_sizes_copy": 0, "permute_copy": 0,
+        "slice_backward": 0, "select_backward": 0, "diagonal_backward": 0, "unfold_backward": 1, "reflection_pad1d_backward": 1,
+        "reflection_pad2d_backward": 1, "replication_pad1d_backward": 1, "replication_pad2d_backward": 1,
         "expand_copy": 0, "unfold_copy": 0, "diag_embed": 0, "block_diag": 0, "meshgrid": 0, "cartesian_prod": 0, "lift_fresh_copy": 0,
         "movedim": 0, "tensor_split": 0, "view_copy": 0, "slice_copy": 0, "select_copy": 0, "transpose_copy": 0, "expand": 0, "unfold": 0,
     },
@@ -406,6 +479,32 @@ def _register_elementwise(kind: str, name: str, flops: int) -> None:
 for _kind, _functions in ELEMENTWISE.items():
     for _name, _flops in _functions.items():
         _register_elementwise(_kind, _name, _flops)
+
+
+_NORM_TRAINING_FLOPS = 6
+"""Mean and variance (four operations, as in a reduction), scale and shift."""
+
+
+@rule("native_batch_norm", "cudnn_batch_norm")
+def batch_norm(call: Call) -> Work:
+    """Count scale and shift, and in training the statistics that they are made of."""
+    count = call.out.numel
+    return Work("batch norm", vector_flops=(_NORM_TRAINING_FLOPS if call.attr("training", False) else 2) * count, rows=count)
+
+
+FOREACH = {
+    "_foreach_add": 1, "_foreach_sub": 1, "_foreach_mul": 1, "_foreach_div": 1, "_foreach_neg": 1, "_foreach_sqrt": 1,
+    "_foreach_reciprocal": 1, "_foreach_maximum": 1, "_foreach_addcmul": 3, "_foreach_addcdiv": 3, "_foreach_lerp": 3,
+    "_foreach_zero": 0, "_foreach_copy": 0,
+}  # fmt: skip
+"""Operations per element of functions that treat a whole list of tensors in one kernel."""
+
+
+@rule(*FOREACH)
+def foreach(call: Call) -> Work:
+    """Count every element of every tensor in the list."""
+    count = sum(call.tensors[t].numel for t in call.op.outputs)
+    return Work("elementwise", vector_flops=FOREACH[call.op.name] * count, rows=count)
 
 
 # --- functions of many inputs to one output ------------------------------------------------------------------------
@@ -452,6 +551,44 @@ def adaptive_pool(call: Call) -> Work:
     return Work("pool", vector_flops=count, rows=call.out.numel, taps=count / max(call.out.numel, 1))
 
 
+@rule("max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward", "adaptive_max_pool2d_backward",
+      "adaptive_max_pool3d_backward")  # fmt: skip
+def max_pool_backward(call: Call) -> Work:
+    """Count one addition per element of the gradient that comes in."""
+    return Work("pool", vector_flops=call["grad_output"].numel, rows=call.out.numel)
+
+
+@rule("avg_pool2d_backward", "avg_pool3d_backward", "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward")
+def avg_pool_backward(call: Call) -> Work:
+    """Count one addition per tap and element of the gradient that comes in; per element made where the windows adapt."""
+    size = call.attr("kernel_size")
+    dims = int(call.op.name[call.op.name.index("pool") + 4])
+    if size is None:
+        return Work("pool", vector_flops=call.out.numel, rows=call.out.numel)
+    taps = math.prod(size if len(size) == dims else size * dims)
+    return Work("pool", vector_flops=call["grad_output"].numel * taps, rows=call.out.numel, taps=taps)
+
+
+@rule("nll_loss_forward", "nll_loss2d_forward")
+def nll_loss(call: Call) -> Work:
+    """Count one addition per target."""
+    count = call["target"].numel
+    return Work("reduction", vector_flops=count, rows=call.out.numel, taps=count / max(call.out.numel, 1))
+
+
+@rule("nll_loss_backward", "nll_loss2d_backward")
+def nll_loss_backward(call: Call) -> Work:
+    """Count one product per target; all else that it writes is zero."""
+    return Work("gather", vector_flops=call["target"].numel, rows=call.out.numel)
+
+
+@rule("embedding_dense_backward")
+def embedding_backward(call: Call) -> Work:
+    """Count one addition per element of the gradient that comes in."""
+    count = call["grad_output"].numel
+    return Work("gather", vector_flops=count, rows=count)
+
+
 _RESIZE_FLOPS = {"nearest": 0, "bilinear": 7, "trilinear": 15, "bicubic": 35, "linear": 3, "sampler_2d": 11, "sampler_3d": 21}
 
 
@@ -464,6 +601,17 @@ def resize(call: Call) -> Work:
     """Count the interpolation's operations per output element: 7 for bilinear, 35 for bicubic, none for nearest."""
     method = next(m for m in _RESIZE_FLOPS if m in call.op.name)
     return Work("resize", vector_flops=_RESIZE_FLOPS[method] * call.out.numel, rows=call.out.numel)
+
+
+@rule(
+    "upsample_nearest2d_backward", "_upsample_nearest_exact2d_backward", "upsample_bilinear2d_backward", "upsample_bicubic2d_backward",
+    "_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward",
+)  # fmt: skip
+def resize_backward(call: Call) -> Work:
+    """Count the interpolation's operations per element of the gradient that comes in; one addition for nearest."""
+    method = next(m for m in _RESIZE_FLOPS if m in call.op.name)
+    count = call["grad_output"].numel
+    return Work("resize", vector_flops=max(_RESIZE_FLOPS[method], 1) * count, rows=call.out.numel)
 
 
 @rule("lstm", "gru", "rnn_tanh", "rnn_relu")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from roofline.errors import RooflineError
 from roofline.units import BITS
@@ -17,6 +17,10 @@ SCHEMA = 1
 """Version of the JSON form; raised whenever a field changes its meaning."""
 
 Kind = Literal["input", "weight", "buffer", "activation"]
+
+Phase = Literal["forward", "backward", "optimizer"]
+FORWARD, BACKWARD, OPTIMIZER = PHASES = get_args(Phase)
+"""Phases of a training step, in the order they run; ops of the later two name theirs in *attrs*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,14 @@ class Tensor:
     def nbytes(self) -> float:
         """Size in bytes, stored densely."""
         return self.numel * BITS[self.dtype] / 8
+
+    def sized(self, shape: tuple[int, ...]) -> "Tensor":
+        """Return the tensor in another *shape*: as `replace`, four times as fast."""
+        return Tensor(self.id, shape, self.dtype, self.kind, self.storage, self.name, self.density, self.batch_powers)
+
+    def typed(self, dtype: str) -> "Tensor":
+        """Return the tensor in another *dtype*: as `replace`, four times as fast."""
+        return Tensor(self.id, self.shape, dtype, self.kind, self.storage, self.name, self.density, self.batch_powers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,7 @@ class Graph:
         if self.batch is None:
             raise RooflineError(f"{self.name or 'this graph'} is fixed at the shapes it was traced with; trace it again at batch {batch}")
         old = self.batch
-        tensors = tuple(replace(t, shape=_rescale(t.shape, t.batch_powers, old, batch)) if t.batch_powers else t for t in self.tensors)
+        tensors = tuple(t.sized(_rescale(t.shape, t.batch_powers, old, batch)) if t.batch_powers else t for t in self.tensors)
         ops = tuple(
             replace(op, attrs={**op.attrs, **{k: _rescale(op.attrs[k], p, old, batch) for k, p in op.batch_attrs.items()}})
             if op.batch_attrs
@@ -208,6 +220,16 @@ class Graph:
             name=body["name"],
             modules=body["modules"],
         )
+
+
+def phase_of(op: Op) -> Phase:
+    """Name the phase of a training step that *op* belongs to; all of an inference is forward."""
+    return op.attrs.get("phase", FORWARD)
+
+
+def is_step(graph: Graph) -> bool:
+    """Tell whether *graph* is a whole training step: it ends with the update."""
+    return bool(graph.ops) and phase_of(graph.ops[-1]) != FORWARD
 
 
 def singletons(ops: tuple[Op, ...]) -> tuple[tuple[int, ...], ...]:

@@ -12,7 +12,14 @@ from roofline.graph import Graph
 from roofline.transforms.changes import CHANGES, parse_changes
 from roofline.transforms.fusion import fold_batch_norm, fuse_compiled, fuse_engine
 
-TEXTS = [f"{name}={value}" for name, change in CHANGES.items() for value in change.values] + [n for n, c in CHANGES.items() if not c.values]
+EXAMPLES = {"prune": ("0.5:1", "0.25"), "sparse-weights": ("0.8",), "sparse-activations": ("0.5",), "depth-first": ("1MiB",)}
+"""Values of those that take more than a few words."""
+
+TEXTS = [f"{name}={value}" for name, change in CHANGES.items() for value in (*change.values, *EXAMPLES.get(name, ()))]
+TEXTS += [name for name, change in CHANGES.items() if change.optional or not (change.values or change.read)]
+
+LESS_WORK = ("prune", "sparse-activations")
+"""What-ifs that leave out arithmetic."""
 
 
 def apart(graph: Graph) -> Cost:
@@ -65,7 +72,10 @@ def test_any_chain_of_changes_gives_a_sound_graph_and_keeps_the_one_it_was_given
     before = graph.to_json()
     changed = parse_changes(texts)(graph)
     changed.check()
-    assert apart(changed).macs == apart(graph).macs
+    if any(text.startswith(LESS_WORK) for text in texts):
+        assert apart(changed).macs <= apart(graph).macs
+    else:
+        assert apart(changed).macs == apart(graph).macs
     assert changed.outputs == graph.outputs
     assert graph.to_json() == before
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from strategies import traced
+from strategies import Gate, kinds_of, traced
 from torch import nn
 
 import roofline
@@ -150,6 +150,26 @@ def test_distances_grow_with_the_batch_where_the_traffic_does() -> None:
     columns = tabulate(per_item, (1, 10))
     weight = columns.edge_role == WEIGHT
     assert columns.edge_distance[:, weight].T.tolist() == [[3000, 28200]]
+
+
+def test_a_small_product_does_not_name_the_kernel_of_what_it_is_multiplied_with() -> None:
+    graph = traced(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Gate(8)), (1, 3, 32, 32))
+    fused = execute(graph, "ideal", 1e6)
+    (whole,) = fused.kernels
+    assert kinds_of(fused)[tabulate(fused, (1,)).anchor[0]] == "conv"
+    gate = replace(graph, kernels=(*((i,) for i in whole[:-3]), tuple(whole[-3:])))  # the expansion, its sigmoid and the product
+    assert [graph.ops[i].name for i in gate.kernels[-1]] == ["conv2d", "sigmoid", "mul"]
+    found = tabulate(gate, (1,))
+    assert graph.ops[found.anchor[-1]].name == "mul"
+    assert found.macs[0, -1] == 4 * 8  # the product still counts
+
+
+def test_products_in_one_kernel_fill_a_chip_as_they_would_one_after_another() -> None:
+    graph = traced(nn.Sequential(nn.Conv2d(64, 4, 1), nn.ReLU(), nn.Conv2d(4, 64, 1)), (1, 64, 5, 5))  # 100 results, then 1600
+    (kernel,) = execute(graph, "ideal", 1e6).kernels
+    found = tabulate(replace(graph, kernels=(kernel,)), (1,))
+    assert found.results[0] == pytest.approx([2 * 100 * 1600 / 1700])  # as many FLOPs each
+    assert tabulate(graph, (1,)).results[0, [0, 2]].tolist() == [100, 1600]
 
 
 # --- memory ------------------------------------------------------------------------------------------------------------

@@ -287,7 +287,112 @@ MOVES = [
     Oracle("add", lambda x, y: x + y.expand(2, 6), [(2, 6), (1, 6)], "elementwise", 0, 0, 12, 48 + 24, 48),
 ]  # fmt: skip
 
-ORACLES = [*CONVS, *PRODUCTS, *POOLS, *REDUCTIONS, *RESIZES, *MOVES]
+ATTENDED: list[Shape] = [(1, 2, 3, 4)] * 5  # gradient of the output, query, key, value, output: 24 elements, 96 bytes each
+
+
+def listed(name: str) -> Callable[..., Any]:
+    """Call a function of lists with each of the tensors in a list, in this order and, for the second argument, in the other."""
+    function, binary = getattr(torch, f"_foreach_{name}"), name not in ("neg", "sqrt", "reciprocal")
+    return (lambda x, y: function([x, y], [y, x])) if binary else (lambda x, y: function([x, y]))
+
+
+def ternary(name: str) -> Callable[..., Any]:
+    """Call a function of three lists of one tensor each."""
+    return lambda x, y, z: getattr(torch, f"_foreach_{name}")([x], [y], [z])
+
+
+def resized(name: str, *corners: bool) -> Callable[..., Any]:
+    """Take the gradient of 2 x 2 pixels from that of 4 x 4."""
+    return lambda g: getattr(aten, name)(g, [4, 4], [1, 1, 2, 2], *corners, None, None)
+
+
+# What a training step adds. Gradients of a convolution: as many products for the input's, and for the weight's, as the forward pass.
+TRAINING = [
+    # 648 products forward, twice; a sum of 36 for the bias; reads 36 + 50 + 72 values, writes 50 + 72 + 4
+    Oracle("convolution_backward",
+           lambda g, x, w: aten.convolution_backward(g, x, w, [4], [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [True] * 3),
+           [(1, 4, 3, 3), (1, 2, 5, 5)], "conv", 1296, 2592, 36, 632, 504, weights=[(4, 2, 3, 3)]),
+    # 432 products forward, one filter a channel
+    Oracle("convolution_backward",
+           lambda g, x, w: aten.convolution_backward(g, x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 3, [True, True, False]),
+           [(1, 3, 4, 4), (1, 3, 4, 4)], "depthwise conv", 864, 0, 1728, 492, 300, weights=[(3, 1, 3, 3)]),
+    # transposed: each of 2 x 2 x 2 inputs was spread over 3 channels x 9 taps
+    Oracle("convolution_backward",
+           lambda g, x, w: aten.convolution_backward(g, x, w, None, [2, 2], [0, 0], [1, 1], True, [0, 0], 1, [True, True, False]),
+           [(1, 3, 5, 5), (1, 2, 2, 2)], "conv", 432, 864, 0, 548, 248, weights=[(2, 3, 3, 3)]),
+    # 2 heads x 3 x 3 = 18 pairs; the scores again and their gradient, and those of queries, keys and values: 5 products of 4 terms;
+    # softmax forward and backward takes 9 operations a pair; reads 6 log-sum-exps too
+    Oracle("_scaled_dot_product_flash_attention_for_cpu_backward",
+           lambda *t: aten._scaled_dot_product_flash_attention_for_cpu_backward(*t, 0.0, False),
+           [*ATTENDED, (1, 2, 3)], "attention", 360, 720, 162, 504, 288),
+    # and two numbers of 8 bytes that would seed a dropout
+    Oracle("_scaled_dot_product_efficient_attention_backward",
+           lambda g, q, k, v, o, sums, *seeds: aten._scaled_dot_product_efficient_attention_backward(
+               g, q, k, v, None, o, sums, *seeds, 0.0, [True, True, True, False])[:3],
+           [*ATTENDED, (1, 2, 3), ints(), ints()], "attention", 360, 720, 162, 520, 288),
+    # and two offsets of 2 sequences, which are whole numbers of 4 bytes
+    Oracle("_scaled_dot_product_flash_attention_backward",
+           lambda g, q, k, v, o, sums, cum, *seeds: aten._scaled_dot_product_flash_attention_backward(
+               g, q, k, v, o, sums, cum, cum, 3, 3, 0.0, False, *seeds),
+           [*ATTENDED, (1, 2, 3), torch.empty(2, dtype=torch.int32, device="meta"), ints(), ints()], "attention", 360, 720, 162, 528, 288),
+    # mean and variance take 4 operations, scale and shift 2; reads 12 + 2 x 6, writes 12 and 2 x 6 statistics (which PyTorch's
+    # meta kernel makes in inference too)
+    Oracle("native_batch_norm", lambda x, w, b: aten.native_batch_norm(x, w, b, None, None, True, 0.1, 1e-5), [X, (6,), (6,)],
+           "batch norm", 0, 0, 72, 96, 96),
+    Oracle("native_batch_norm", lambda x, w, b, m, v: aten.native_batch_norm(x, w, b, m, v, False, 0.1, 1e-5)[0], [X, *[(6,)] * 4],
+           "batch norm", 0, 0, 24, 144, 96),
+    Oracle("cudnn_batch_norm", lambda x, w, b: aten.cudnn_batch_norm(x, w, b, None, None, True, 0.1, 1e-5), [X, (6,), (6,)],
+           "batch norm", 0, 0, 72, 96, 96),
+    # lists of two tensors of 12
+    *(Oracle(f"_foreach_{name}", listed(name), [X, X], "elementwise", 0, 0, 24, 96, 96)
+      for name in ("add", "sub", "mul", "div", "maximum", "neg", "sqrt", "reciprocal")),
+    # a product, a factor and a sum for each of 12
+    *(Oracle(f"_foreach_{name}", ternary(name), [X] * 3, "elementwise", 0, 0, 36, 144, 48) for name in ("addcmul", "addcdiv")),
+    Oracle("_foreach_lerp", lambda x, y: torch._foreach_lerp([x], [y], 0.5), [X, X], "elementwise", 0, 0, 36, 96, 48),
+    Oracle("_foreach_zero", lambda x: torch._foreach_zero_([x.clone()]), [X], "elementwise", 0, 0, 0, 0, 48),
+    Oracle("_foreach_copy", lambda x, y: torch._foreach_copy_([x.clone()], [y]), [X, X], "elementwise", 0, 0, 0, 48, 48),
+    # each of 9 gradients goes where its maximum was: reads 9 values and 9 indices
+    Oracle("max_pool2d_with_indices_backward",
+           lambda g, x, i: aten.max_pool2d_with_indices_backward(g, x, [2, 2], [1, 1], [0, 0], [1, 1], False, i),
+           [(1, 1, 3, 3), (1, 1, 4, 4), ints(1, 1, 3, 3)], "pool", 0, 0, 9, 108, 64),
+    Oracle("max_pool3d_with_indices_backward",
+           lambda g, x, i: aten.max_pool3d_with_indices_backward(g, x, [2] * 3, [2] * 3, [0] * 3, [1] * 3, False, i),
+           [(1, 1, 1, 1, 2), (1, 1, 2, 2, 4), ints(1, 1, 1, 1, 2)], "pool", 0, 0, 2, 24, 64),
+    Oracle("adaptive_max_pool2d_backward", lambda g, x, i: aten.adaptive_max_pool2d_backward(g, x, i),
+           [(1, 2, 1, 1), (1, 2, 4, 4), ints(1, 2, 1, 1)], "pool", 0, 0, 2, 24, 128),
+    Oracle("adaptive_max_pool3d_backward", lambda g, x, i: aten.adaptive_max_pool3d_backward(g, x, i),
+           [(1, 2, 1, 1, 1), (1, 2, 2, 2, 2), ints(1, 2, 1, 1, 1)], "pool", 0, 0, 2, 24, 64),
+    # 4 gradients, each spread over 2 x 3 taps
+    Oracle("avg_pool2d_backward", lambda g, x: aten.avg_pool2d_backward(g, x, [2, 3], [2, 3], [0, 0], False, True, None),
+           [(1, 1, 2, 2), (1, 1, 4, 6)], "pool", 0, 0, 24, 16, 96),
+    Oracle("avg_pool3d_backward", lambda g, x: aten.avg_pool3d_backward(g, x, [2] * 3, [2] * 3, [0] * 3, False, True, None),
+           [(1, 1, 1, 1, 2), (1, 1, 2, 2, 4)], "pool", 0, 0, 16, 8, 64),
+    Oracle("_adaptive_avg_pool2d_backward", lambda g, x: aten._adaptive_avg_pool2d_backward(g, x), [(1, 2, 2, 2), (1, 2, 4, 4)],
+           "pool", 0, 0, 32, 32, 128),
+    Oracle("_adaptive_avg_pool3d_backward", lambda g, x: aten._adaptive_avg_pool3d_backward(g, x), [(1, 2, 1, 1, 1), (1, 2, 2, 2, 2)],
+           "pool", 0, 0, 16, 8, 64),
+    # 2 targets; writes the loss and how many counted
+    Oracle("nll_loss_forward", lambda x, t: aten.nll_loss_forward(x, t, None, 1, -100), [X, ints(2)], "reduction", 0, 0, 2, 64, 8),
+    Oracle("nll_loss2d_forward", lambda x, t: aten.nll_loss2d_forward(x, t, None, 1, -100), [(1, 3, 2, 2), ints(1, 2, 2)],
+           "reduction", 0, 0, 4, 80, 8),
+    # the gradient of the loss, the targets and how many counted; the rest is zero
+    Oracle("nll_loss_backward", lambda g, x, t, w: aten.nll_loss_backward(g, x, t, None, 1, -100, w), [(), X, ints(2), ()],
+           "gather", 0, 0, 2, 24, 48),
+    Oracle("nll_loss2d_backward", lambda g, x, t, w: aten.nll_loss2d_backward(g, x, t, None, 1, -100, w),
+           [(), (1, 3, 2, 2), ints(1, 2, 2), ()], "gather", 0, 0, 4, 40, 48),
+    # 6 rows of 4 are added into a table of 10
+    Oracle("embedding_dense_backward", lambda g, i: aten.embedding_dense_backward(g, i, 10, -1, False), [(2, 3, 4), ints(2, 3)],
+           "gather", 0, 0, 24, 144, 160),
+    # 16 gradients, each with the weights of its neighbours
+    *(Oracle(name, resized(name), [(1, 1, 4, 4)], "resize", 0, 0, 16, 64, 16)
+      for name in ("upsample_nearest2d_backward", "_upsample_nearest_exact2d_backward")),
+    *(Oracle(name, resized(name, False), [(1, 1, 4, 4)], "resize", 0, 0, 112, 64, 16)
+      for name in ("upsample_bilinear2d_backward", "_upsample_bilinear2d_aa_backward")),
+    *(Oracle(name, resized(name, False), [(1, 1, 4, 4)], "resize", 0, 0, 560, 64, 16)
+      for name in ("upsample_bicubic2d_backward", "_upsample_bicubic2d_aa_backward")),
+]  # fmt: skip
+
+ORACLES = [*CONVS, *PRODUCTS, *POOLS, *REDUCTIONS, *RESIZES, *MOVES, *TRAINING]
 
 # FLOPs per element, as docs/conventions.md states them: most functions one operation, others what a polynomial or a division takes.
 PER_ELEMENT: list[tuple[str, str, Callable[..., Any], int]] = [
@@ -324,6 +429,26 @@ PER_ELEMENT: list[tuple[str, str, Callable[..., Any], int]] = [
     ("cast", "to", lambda x: x.double(), 0),
     ("create", "zeros_like", torch.zeros_like, 0),
     ("create", "rand_like", torch.rand_like, 1),
+    ("activation", "threshold_backward", lambda x: aten.threshold_backward(x, x, 0), 1),
+    ("activation", "sigmoid_backward", lambda x: aten.sigmoid_backward(x, x), 3),  # g y (1 - y)
+    ("activation", "silu_backward", lambda x: aten.silu_backward(x, x), 9),  # a sigmoid s, then g s (1 + x (1 - s))
+    ("activation", "gelu_backward", lambda x: aten.gelu_backward(x, x), 15),
+    ("activation", "hardswish_backward", lambda x: aten.hardswish_backward(x, x), 5),
+    ("activation", "hardsigmoid_backward", lambda x: aten.hardsigmoid_backward(x, x), 3),
+    ("softmax", "_softmax_backward_data", lambda x: aten._softmax_backward_data(x, x, 1, torch.float32), 4),  # y (g - sum(g y))
+    ("softmax", "_log_softmax_backward_data", lambda x: aten._log_softmax_backward_data(x, x, 1, torch.float32), 4),
+    (
+        "layer norm",
+        "native_layer_norm_backward",
+        lambda x: aten.native_layer_norm_backward(x, x, [6], x[:, :1], x[:, :1], x[0], x[0], [True] * 3),
+        13,
+    ),
+    (
+        "batch norm",
+        "native_batch_norm_backward",
+        lambda x: aten.native_batch_norm_backward(x, x, x[0], None, None, x[0], x[0], True, 1e-5, [True] * 3),
+        9,
+    ),
 ]
 
 

@@ -17,10 +17,12 @@ from torch import nn
 from roofline.costmodel.analyze import analyze_grid
 from roofline.costmodel.calibration import CLASSES, Calibration, Shape
 from roofline.costmodel.columns import Columns, tabulate
+from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
+from roofline.costmodel.fleet import Fleet, through_levels
 from roofline.costmodel.profile.calibrations import read_calibrations
 from roofline.costmodel.timemodel import price
-from roofline.costmodel.workload import describe, served_by_level
+from roofline.costmodel.workload import describe
 from roofline.graph import Graph
 from roofline.measurement.fit import (
     FIELDS,
@@ -324,12 +326,13 @@ def test_a_row_counts_ops_by_the_host_they_cost_and_leaves_views_apart() -> None
 def test_kernels_of_a_row_sum_to_those_of_the_workload(number: int, mode: Mode) -> None:
     columns = kernels(number, mode, 16, "amp")
     row = row_of(columns, GPU, mode, "nchw", 1e-3)
-    workload = describe(columns, served_by_level(columns, GPU), GPU, mode, "nchw")
+    fleet = Fleet((GPU,), (Calibration(mode),))
+    asked = demand(columns, fleet.distances)
+    workload = describe(asked, through_levels(asked, fleet), fleet)
     launched = [i for i in range(columns.size) if workload.launches[i]]
     assert sum(row.counts) == len(launched)
     for i, name in enumerate(FIELDS):
-        values = np.atleast_2d(getattr(workload, name))[0]
-        values = np.broadcast_to(values, columns.size)
+        values = np.broadcast_to(getattr(workload, name), (1, *asked.shape))[0, 0]
         assert (row.asks[:, i] * row.counts).sum() == pytest.approx(sum(float(values[k]) for k in launched), rel=1e-5)
 
 

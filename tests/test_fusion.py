@@ -251,6 +251,17 @@ def test_more_memory_never_moves_more_bytes(blocks: tuple[str, ...]) -> None:
     assert sizes[0] > sizes[-1]
 
 
+def test_what_keeps_nothing_joins_weights_that_do_not_fit() -> None:
+    graph = fuse_ideal(traced(nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.MaxPool2d(2)), (1, 3, 8, 8)), 1)
+    assert kernels(graph) == [["conv2d", "silu"], ["max_pool2d"]]
+
+
+@quick
+@given(cnns(), st.sampled_from([0, 1e3, 1e5, 1e9]))
+def test_no_engine_moves_fewer_bytes_than_the_ideal_one(graph: Graph, capacity: float) -> None:
+    assert moved(execute(graph, "ideal", capacity)) <= moved(execute(graph, "engine", capacity))
+
+
 # --- modes ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,7 @@ def _refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         (("analyze", "resnet18", *T4, "--what-if", "fold-bm"), "unknown what-if 'fold-bm'; did you mean fold-bn?"),
         (("analyze", "resnet18", *T4, "--what-if", "weights=int3"), "bad what-if 'weights=int3'; write weights=VALUE with one of"),
         (("analyze", "resnet18", *T4, "--sort", "size"), "'size' is not one of 'time', 'order'"),
-        (("analyze", "resnet18", *T4, "--bogus"), "No such option '--bogus'; see roofline analyze --help"),
+        (("analyze", "resnet18", *T4, "--bogus"), "'--bogus'. Did you mean '--bars'? See roofline analyze --help"),
         (("analyze", "resnet18", "extra", *T4), "unexpected extra argument"),
         (("anlyze", "resnet18", *T4), "unknown command 'anlyze'; did you mean analyze? known: analyze, "),
         (("xyzzy",), "unknown command 'xyzzy'; known: analyze, "),

@@ -30,6 +30,7 @@ from roofline.measurement.measurement import Measurement, OpTime
 from roofline.measurement.published import Published
 from roofline.measurement.table import shorten, table
 from roofline.measurement.validate import HERE, Validation, doubts, read_measurement
+from roofline.report.document import plotly
 from roofline.report.validation import to_html
 from roofline.transforms.precision import to_precision
 
@@ -529,11 +530,9 @@ def test_a_table_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def page_of(networks: Comparison, layers: Layers = SIX) -> tuple[str, str]:
     """Give the whole page, and what is left of it without plotly.js."""
-    from plotly.offline import get_plotlyjs
-
     page = to_html(Validation.of(networks, layers))
-    assert page.count(get_plotlyjs()) == 1
-    return page, page.replace(get_plotlyjs(), "")
+    assert page.count(plotly()) == 1
+    return page, page.replace(plotly(), "")
 
 
 def columns(page: str, name: str) -> dict[str, Any]:

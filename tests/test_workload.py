@@ -14,9 +14,11 @@ from torch.nn import functional
 
 from roofline.costmodel.calibration import CLASSES, Calibration, Shape
 from roofline.costmodel.columns import Columns, tabulate
+from roofline.costmodel.demand import classify, demand
 from roofline.costmodel.device import DeviceKind, Hardware
+from roofline.costmodel.fleet import Fleet, through_levels
 from roofline.costmodel.formula import Efficiency
-from roofline.costmodel.workload import Workload, classify, describe, efficiency, served_by_level
+from roofline.costmodel.workload import Workload, describe, efficiency
 from roofline.graph import Graph
 from roofline.transforms.modes import Layout, Mode, execute
 from roofline.transforms.precision import to_precision
@@ -47,12 +49,19 @@ def asked(
 ) -> Workload:
     """Describe the kernels of *model*, by default on the device of round numbers."""
     columns, hardware = tabulated(traced(model, *inputs), precision=precision, mode=mode), on or device()
-    return describe(columns, served_by_level(columns, hardware), hardware, mode, layout)
+    fleet = Fleet((hardware,), (Calibration(mode),), layout)
+    found = demand(columns, fleet.distances)
+    return describe(found, through_levels(found, fleet), fleet)
+
+
+def alone(calibration: Calibration) -> Fleet:
+    """Make a fleet of the device of round numbers."""
+    return Fleet((device(),), (calibration,))
 
 
 def row(values: Any) -> list[float]:
-    """List what is asked by each kernel, at the only batch."""
-    return np.atleast_2d(values)[0].tolist()
+    """List what is asked by each kernel, on the only device at the only batch."""
+    return np.atleast_1d(values).reshape(-1, np.shape(values)[-1])[0].tolist()
 
 
 def conv(inputs: int, outputs: int, size: int | tuple[int, int] = 3, *, groups: int = 1, stride: int = 1, bias: bool = False) -> nn.Module:
@@ -287,7 +296,7 @@ def test_only_eager_code_on_a_cpu_asks_for_memory_each_time(kind: DeviceKind, mo
 
 def test_what_new_memory_costs_is_free_until_it_is_measured() -> None:
     assert met(torch.sigmoid, IMAGE).fresh == np.inf
-    assert efficiency(asked(torch.sigmoid, IMAGE), Calibration("eager", fresh=2e9)).fresh == 2e9
+    assert efficiency(asked(torch.sigmoid, IMAGE), alone(Calibration("eager", fresh=2e9))).fresh == 2e9
 
 
 def test_only_a_cpu_has_cores_beside_the_first() -> None:
@@ -313,7 +322,7 @@ FITTED = Calibration(
 
 def met(model: nn.Module | Callable[..., Any], *inputs: tuple[int, ...], **options: Any) -> Efficiency:
     """Look up what the only kernel of *model* meets in FITTED."""
-    return efficiency(asked(model, *inputs, **options), FITTED)
+    return efficiency(asked(model, *inputs, **options), alone(FITTED))
 
 
 def facts(e: Efficiency, *names: str) -> list[float]:

@@ -13,9 +13,22 @@ from roofline.errors import RooflineError
 
 COMMANDS = {
     "analyze": "roofline.cli.analyze",
+    "compare": "roofline.cli.compare",
+    "advise": "roofline.cli.advise",
+    "what-ifs": "roofline.cli.what_ifs",
+    "memory": "roofline.cli.memory",
+    "train": "roofline.cli.train",
     "measure": "roofline.cli.measure",
     "calibrate": "roofline.cli.calibrate",
     "validate": "roofline.cli.validate",
+    "choose": "roofline.cli.choose",
+    "cost": "roofline.cli.cost",
+    "scale": "roofline.cli.scale",
+    "zoo": "roofline.cli.zoo",
+    "check": "roofline.cli.check",
+    "diff": "roofline.cli.diff",
+    "sweep": "roofline.cli.sweep",
+    "search": "roofline.cli.search",
     "models": "roofline.cli.models",
     "hardware": "roofline.cli.hardware",
     "cache": "roofline.cli.cache",
@@ -110,6 +123,8 @@ def _reader_gone() -> int:
 
 
 def _fail(message: str, context: click.Context | None = None) -> int:
-    help_at = f"; see {context.command_path} --help" if context is not None else ""
-    print(f"error: {' '.join(message.split()).removesuffix('.')}{help_at}", file=sys.stderr)
+    text = " ".join(message.split()).removesuffix(".")
+    if context is not None:
+        text += f"{' See' if text.endswith('?') else '; see'} {context.command_path} --help"
+    print(f"error: {text}", file=sys.stderr)
     return BAD_INPUT

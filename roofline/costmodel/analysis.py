@@ -1,21 +1,25 @@
 """An Analysis: what every kernel of a network costs, how long it takes on a device, and what holds it back."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from roofline import units
-from roofline.cost import KINDS, Cost, cost, work
+from roofline.cost import KINDS, RULES, Cost, cost, work
 from roofline.costmodel.calibration import Calibration
 from roofline.costmodel.columns import Columns
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.timemodel import BOUNDS, Bound, Times
+from roofline.costmodel.waterfall import split
 from roofline.errors import RooflineError
-from roofline.graph import Graph
+from roofline.graph import Graph, is_step
 from roofline.transforms.modes import Layout, Mode
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA = 1
 """Version of the JSON form of an analysis."""
@@ -47,7 +51,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A group of kernels: a layer, a module or a kind of op. *share* is its part of the whole time."""
+    """A group of kernels: a layer, a module or a kind of op. *share* is its part of the whole time.
+
+    *seconds_by_bound* adds up whole kernels by what binds them; *split* parts the seconds of each without overlap.
+    """
 
     name: str
     kind: str
@@ -57,6 +64,7 @@ class Row:
     share: float
     limit_seconds: float
     seconds_by_bound: Mapping[str, float]
+    split: Mapping[Bound, float]
     params: int = 0
 
     @property
@@ -69,10 +77,12 @@ class Row:
 class Analysis:
     """Answer how fast *graph* runs on *hardware*, what holds each kernel back and how far the physical limit is.
 
-    *graph* is grouped into the kernels that run; *columns* and *times* hold one row per batch size, of which this
-    analysis is row *index*. Times are in seconds, sizes in bytes, work in FLOPs.
+    *graph* is *traced* in its precision, after its *changes*, grouped into the kernels that run; *columns* and *times* hold
+    one row per batch size, of which this analysis is row *index*. Times are in seconds, sizes in bytes, work in FLOPs.
+    *remarks* are what a reader should know of the precision and the changes; *replayed* launches wait for no host.
     """
 
+    traced: Graph
     graph: Graph
     hardware: Hardware
     mode: Mode
@@ -84,6 +94,8 @@ class Analysis:
     index: int
     calibration: Calibration
     changes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    replayed: bool = False
 
     @property
     def model(self) -> str:
@@ -109,8 +121,7 @@ class Analysis:
     @property
     def spread(self) -> tuple[float, float]:
         """10th and 90th percentile of measured over predicted time, as found where this kind of prediction was tested."""
-        known = self.calibration.measured and self.precision in self.calibration.precisions
-        return self.calibration.spread if known else self.calibration.elsewhere
+        return spread_of(self.calibration, self.precision, self.graph)
 
     @property
     def lower_bound(self) -> float:
@@ -164,6 +175,16 @@ class Analysis:
         seconds = self.times.seconds[self.index]
         return {bound: float(seconds[first == i].sum()) for i, bound in enumerate(BOUNDS)}
 
+    def seconds_by_kind(self, bound: Bound) -> dict[str, float]:
+        """Seconds spent in kernels held by *bound*, by kind of op."""
+        held = np.where(self._bounds[0] == BOUNDS.index(bound), self.times.seconds[self.index], 0.0)
+        return dict(zip(KINDS, np.bincount(self.columns.kind, weights=held, minlength=len(KINDS)).tolist(), strict=True))
+
+    @cached_property
+    def seconds_by_part(self) -> dict[Bound, float]:
+        """Seconds spent on each bound: those of every kernel, parted without overlap, added up."""
+        return dict(zip(BOUNDS, map(float, self._split.sum(axis=1)), strict=True))
+
     @property
     def bound(self) -> Bound:
         """What holds most of the time: compute, memory, overhead or occupancy."""
@@ -173,7 +194,7 @@ class Analysis:
     def unknown(self) -> dict[str, tuple[int, float]]:
         """Ops without a cost rule: for each name, how many there are and how many bytes they move."""
         found: dict[str, tuple[int, float]] = {}
-        missing = [op.id for op in self.graph.ops if work(op, self.graph).kind == "unknown"]
+        missing = [op.id for op in self.graph.ops if op.name not in RULES and work(op, self.graph).kind == "unknown"]
         graph = self._at_batch() if missing else self.graph
         for op in (graph.ops[i] for i in missing):
             count, size = found.get(op.name, (0, 0.0))
@@ -183,17 +204,17 @@ class Analysis:
     @cached_property
     def predictions(self) -> tuple[Prediction, ...]:
         """Every kernel, in the order in which they run; kernels of views only are left out."""
-        return tuple(self._prediction(k) for k in range(self.columns.size) if self._visible(k))
+        return tuple(self._prediction(k) for k in range(self.columns.size) if self.visible(k))
 
     def by_layer(self) -> tuple[Row, ...]:
         """Group kernels by the leaf module that owns their main op, in order; ops that no leaf owns have a row of their own."""
-        return self._group(self._layer)
+        return self._group(self.layer)
 
     def by_module(self, depth: int = 1) -> tuple[Row, ...]:
         """Group kernels by the first *depth* parts of their module path."""
         if depth < 1:
             raise RooflineError(f"bad depth {depth}; use 1 or more")
-        return self._group(lambda k: ".".join(self._path(k).split(".")[:depth]) or self.model)
+        return self._group(lambda k: ".".join(self.path(k).split(".")[:depth]) or self.model)
 
     def by_op(self) -> tuple[Row, ...]:
         """Group kernels by kind of op, the slowest first."""
@@ -203,18 +224,21 @@ class Analysis:
         """Return one plain dictionary per kernel, with the unit in each key."""
         return [_plain_prediction(p) for p in self.predictions]
 
-    def to_pandas(self) -> Any:
-        """Return `rows()` as a pandas DataFrame."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise RooflineError("to_pandas needs pandas; install it with: pip install 'roofline[pandas]'") from error
-        return pandas.DataFrame(self.rows())
+    def to_pandas(self, by: str = "kernel", *, depth: int = 1) -> "DataFrame":
+        """Return a pandas DataFrame with a row for each `kernel`, `layer`, `module` (of *depth* parts) or `kind` of op.
+
+        Kinds and bounds are categories, counts whole numbers, and the rest floats in the unit that their name ends with.
+        """
+        from roofline.costmodel.tables import frame
+
+        return frame(self, by, depth)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Shape and type of each input at this batch size, such as `1 x 3 x 288 x 288 fp32`."""
-        return tuple(f"{' x '.join(map(str, t.shape))} {t.dtype}" for t in self._at_batch().inputs)
+        alone = replace(self.graph, tensors=self.graph.inputs, ops=(), kernels=(), outputs=())
+        passed = alone if alone.batch is None else alone.with_batch(self.batch)
+        return tuple(f"{' x '.join(map(str, t.shape))} {t.dtype}" for t in passed.tensors)
 
     def finding(self) -> str:
         """Say in one sentence where the time goes and why."""
@@ -225,16 +249,23 @@ class Analysis:
         first, second, margin = self.times.bounds()
         return first[self.index], second[self.index], margin[self.index]
 
+    @cached_property
+    def _split(self) -> Any:
+        return split(self.times)[:, self.index]
+
     def _at_batch(self) -> Graph:
         return self.graph if self.graph.batch is None else self.graph.with_batch(self.batch)
 
-    def _visible(self, k: int) -> bool:
+    def visible(self, k: int) -> bool:
+        """Tell whether kernel *k* does anything: those of views that cost nothing are not listed."""
         return bool(self.columns.ops[k]) or self.times.seconds[self.index, k] > 0
 
-    def _path(self, k: int) -> str:
+    def path(self, k: int) -> str:
+        """Path of the module that owns the main op of kernel *k*."""
         return self.graph.ops[self.columns.anchor[k]].module
 
-    def _layer(self, k: int) -> str:
+    def layer(self, k: int) -> str:
+        """Name the layer of kernel *k*: the leaf module that owns its main op, else the module and the op."""
         op = self.graph.ops[self.columns.anchor[k]]
         return op.module or self.model if op.module in self.graph.leaves else f"{op.module}.{op.name}".lstrip(".")
 
@@ -250,7 +281,7 @@ class Analysis:
         return Prediction(
             kernel=k,
             name=self.graph.ops[self.columns.anchor[k]].name,
-            layer=self._layer(k),
+            layer=self.layer(k),
             kind=KINDS[self.columns.kind[k]],
             ops=tuple(self.graph.ops[o].name for o in self.graph.kernels[k]),
             cost=self._cost((k,)),
@@ -271,7 +302,7 @@ class Analysis:
     def _group(self, label: Callable[[int], str]) -> tuple[Row, ...]:
         members: dict[str, list[int]] = {}
         for k in range(self.columns.size):
-            if self._visible(k):
+            if self.visible(k):
                 members.setdefault(label(k), []).append(k)
         return tuple(self._row(name, kernels) for name, kernels in members.items())
 
@@ -290,12 +321,22 @@ class Analysis:
             share=float(seconds.sum()) / self.latency if self.latency else 0.0,
             limit_seconds=float(self.times.limit[self.index, kernels].sum()),
             seconds_by_bound={b: float(seconds[first == i].sum()) for i, b in enumerate(BOUNDS)},
+            split=dict(zip(BOUNDS, map(float, self._split[:, list(kernels)].sum(axis=1)), strict=True)),
             params=self._params(kernels),
         )
 
     def _params(self, kernels: Sequence[int]) -> int:
         read = {self.graph.tensors[t].storage for k in kernels for o in self.graph.kernels[k] for t in self.graph.ops[o].inputs}
         return sum(self.graph.tensors[t].numel for t in read if self.graph.tensors[t].kind == "weight")
+
+
+def spread_of(calibration: Calibration, precision: str, graph: Graph) -> tuple[float, float]:
+    """10th and 90th percentile of measured over predicted time of *graph*, as found where this kind of prediction was tested.
+
+    No training step was tested: both are squared there, as if its backward pass were off as much again.
+    """
+    low, high = calibration.spread if calibration.measured and precision in calibration.precisions else calibration.elsewhere
+    return (low**2, high**2) if is_step(graph) else (low, high)
 
 
 def _plain_prediction(p: Prediction) -> dict[str, Any]:
@@ -330,10 +371,10 @@ def _plain_prediction(p: Prediction) -> dict[str, Any]:
 def _finding(analysis: Analysis) -> str:
     """Name the bound that holds most of the time, the kinds of op it holds, and where the network stands on the roofline."""
     bound, device = analysis.bound, analysis.hardware
-    rows = sorted(analysis.by_op(), key=lambda row: -row.seconds_by_bound[bound])
-    held = [row for row in rows[:2] if row.seconds_by_bound[bound] > 0.1 * analysis.seconds_by_bound[bound]]
-    share = sum(row.seconds_by_bound[bound] for row in held) / analysis.latency
-    subject = " and ".join(_plural(row.kind) for row in held)
+    seconds = analysis.seconds_by_kind(bound)
+    held = [kind for kind in sorted(seconds, key=lambda kind: -seconds[kind])[:2] if seconds[kind] > 0.1 * analysis.seconds_by_bound[bound]]
+    share = sum(seconds[kind] for kind in held) / analysis.latency
+    subject = " and ".join(map(_plural, held))
     where = {
         "memory": f"in memory-bound {subject}",
         "compute": f"in compute-bound {subject}",

@@ -1,18 +1,22 @@
 """Turn a graph, devices and choices into analyses, priced together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 from roofline.costmodel.analysis import Analysis
 from roofline.costmodel.calibration import neutral
 from roofline.costmodel.columns import Columns, tabulate
+from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
+from roofline.costmodel.fleet import Fleet, lasting_caches
 from roofline.costmodel.relatives import calibration_for
-from roofline.costmodel.timemodel import price
+from roofline.costmodel.timemodel import price_fleet
 from roofline.errors import RooflineError, UnsupportedError
 from roofline.graph import Graph
-from roofline.transforms.modes import check_layout, check_mode, execute
+from roofline.transforms.changes import NOTHING, Changes
+from roofline.transforms.modes import Way, check_layout, check_mode, execute
 from roofline.transforms.precision import check_precision, to_precision
 
 MAX_BATCH = 2**20
@@ -28,41 +32,92 @@ def analyze_grid(
     layout: str = "nchw",
     calibrated: bool = True,
     changes: tuple[str, ...] = (),
-    change: Callable[[Graph], Graph] = lambda graph: graph,
+    change: Changes = NOTHING,
 ) -> tuple[Analysis, ...]:
     """Analyze *graph* for every device, precision and batch size, in that order of nesting.
 
     Without *calibrated*, kernels are priced at the sourced ceilings and overheads alone, as if no device had been measured.
-    *change* is a what-if applied after the precision and before the mode; *changes* names it in reports. The
-    graph is grouped into kernels and tabulated once for each precision (and, in mode `ideal`, for each device).
+    *change* holds the what-ifs, applied after the precision and before the mode, which they may change; *changes* names them in
+    reports. The graph is grouped into kernels and tabulated once for each precision (and, in mode `ideal`, for each device).
     """
-    checked_mode, checked_layout = check_mode(mode), check_layout(layout)
+    way = change.rerun(Way(check_mode(mode), check_layout(layout)))
+    check_runs(graph)
+    batches = tuple(check_batch(batch, graph) for batch in batches)
+    found: dict[tuple[int, str], tuple[Analysis, ...]] = {}
+    for precision in precisions:
+        for program in programs(graph, devices, precision, way, change):
+            columns = tabulate(program.graph, batches)
+            for fleet, members in fleets(devices, program.devices, way, calibrated):
+                priced = price_fleet(demand(columns, fleet.distances), fleet)
+                for n, i in enumerate(members):
+                    times, remarks = priced.on(n), (*program.remarks, *_remarks(columns, precision, way, devices[i]))
+                    found[i, precision] = tuple(
+                        Analysis(
+                            graph, program.graph, devices[i], way.mode, precision, way.layout, batch, columns, times, row,
+                            fleet.calibrations[n], changes, remarks, replayed=way.replayed,
+                        )
+                        for row, batch in enumerate(batches)
+                    )  # fmt: skip
+    return tuple(analysis for i in range(len(devices)) for precision in precisions for analysis in found[i, precision])
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A graph of kernels that run, the positions of the *devices* that run it so, and what a reader should know of it."""
+
+    graph: Graph
+    devices: tuple[int, ...]
+    remarks: tuple[str, ...]
+
+
+def programs(graph: Graph, devices: Sequence[Hardware], precision: str, way: Way, change: Changes = NOTHING) -> tuple[Program, ...]:
+    """Group the kernels of *graph* as each device runs them: once for each half type, and in mode `ideal` for each cache.
+
+    Raises UnsupportedError when a device has no unit for *precision*.
+    """
+    alike: dict[tuple[str, float], list[int]] = {}
+    for i, hardware in enumerate(devices):
+        lower, capacity = lower_type(precision, hardware), (way.capacity or on_chip(hardware)) if way.mode == "ideal" else 0.0
+        alike.setdefault((lower if precision == "amp" else "", capacity), []).append(i)
+    made: list[Program] = []
+    for (lower, capacity), members in alike.items():
+        changed, remarks = change.explained(to_precision(graph, precision, lower=lower))
+        made.append(Program(execute(changed, way.mode, capacity), tuple(members), remarks))
+    return tuple(made)
+
+
+def fleets(devices: Sequence[Hardware], chosen: Sequence[int], way: Way, calibrated: bool) -> Iterator[tuple[Fleet, tuple[int, ...]]]:
+    """Yield a fleet for each kind of device among the *chosen* positions, with the positions of its members."""
+    for kind in dict.fromkeys(devices[i].kind for i in chosen):
+        members = tuple(i for i in chosen if devices[i].kind == kind)
+        yield fleet_of([devices[i] for i in members], way, calibrated=calibrated), members
+
+
+def fleet_of(devices: Sequence[Hardware], way: Way, *, calibrated: bool = True) -> Fleet:
+    """Give each of *devices* the calibration of *way*, or without *calibrated* one that prices at the sourced ceilings alone."""
+    calibrations = tuple(calibration_for(d, way.mode, way.layout) if calibrated else neutral(way.mode) for d in devices)
+    return Fleet(tuple(devices), calibrations, way.layout, way.replayed)
+
+
+def check_runs(graph: Graph) -> None:
+    """Raise RooflineError when *graph* does nothing."""
     if all(graph.is_view(op) for op in graph.ops):
         raise RooflineError(f"{graph.name or 'this graph'} runs no kernel, only views; there is nothing to analyze")
-    batches = tuple(_batch_size(batch, graph) for batch in batches)
-    prepared: dict[tuple[str, str, float], tuple[Graph, Columns]] = {}
-    found: list[Analysis] = []
-    for hardware in devices:
-        for precision in precisions:
-            lower = _check_precision(precision, hardware)
-            capacity = on_chip(hardware) if checked_mode == "ideal" else 0.0
-            key = (precision, lower, capacity)
-            if key not in prepared:
-                run = execute(change(to_precision(graph, precision, lower=lower)), checked_mode, capacity)
-                prepared[key] = (run, tabulate(run, batches))
-            run, columns = prepared[key]
-            calibration = calibration_for(hardware, checked_mode, checked_layout) if calibrated else neutral(checked_mode)
-            times = price(columns, hardware, calibration, checked_layout)
-            found += (
-                Analysis(run, hardware, checked_mode, precision, checked_layout, batch, columns, times, i, calibration, changes)
-                for i, batch in enumerate(batches)
-            )
-    return tuple(found)
+
+
+def _remarks(columns: Columns, precision: str, way: Way, hardware: Hardware) -> Iterator[str]:
+    """Say what a reader should know of *precision* and what-ifs on this device."""
+    if precision in ("int8", "int4"):
+        yield f"accuracy is not predicted; it may suffer from {precision} weights and activations"
+    if columns.pruned.any() and not hardware.sparsity_2_4:
+        yield f"{hardware.id} has no 2:4 units, so sparse=2:4 saves bytes there and no arithmetic"
+    if way.replayed and hardware.kind == "cpu":
+        yield f"{hardware.id} is a CPU, which launches nothing, so cuda-graphs changes nothing there"
 
 
 def on_chip(hardware: Hardware) -> float:
-    """Bytes of the largest cache, where a depth-first engine keeps intermediates."""
-    return max((level.size for level in hardware.memory[1:] if level.shared_by == "chip"), default=0.0)
+    """Bytes of the largest cache that outlives a kernel, where a depth-first engine keeps intermediates."""
+    return max((level.size for level in lasting_caches(hardware)), default=0.0)
 
 
 def half_type(hardware: Hardware) -> str:
@@ -70,7 +125,7 @@ def half_type(hardware: Hardware) -> str:
     return "fp16" if hardware.supports("fp16") or not hardware.supports("bf16") else "bf16"
 
 
-def _check_precision(precision: str, hardware: Hardware) -> str:
+def lower_type(precision: str, hardware: Hardware) -> str:
     """Raise UnsupportedError unless *hardware* runs *precision*; return the half type that autocast uses there."""
     check_precision(precision)
     lower = half_type(hardware)
@@ -89,7 +144,7 @@ def check_request(devices: Sequence[Hardware], batches: Sequence[Any], precision
         _whole_batch(batch)
     for precision in precisions:
         for hardware in devices:
-            _check_precision(precision, hardware)
+            lower_type(precision, hardware)
 
 
 def _whole_batch(value: Any) -> int:
@@ -98,7 +153,7 @@ def _whole_batch(value: Any) -> int:
     return batch
 
 
-def _batch_size(value: Any, graph: Graph) -> int:
+def check_batch(value: Any, graph: Graph) -> int:
     """Return *value* if *graph* can run that many items at once; raise RooflineError otherwise."""
     batch = _whole_batch(value)
     if graph.batch is None and batch != _fixed_batch(graph):

@@ -4,15 +4,16 @@ What depends on the batch is exact: tensor sizes are powers of it by constructio
 each batch, or at a few and interpolated: by every rule it is a polynomial of the batch.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.cost import KINDS, Work, is_constant, reads, work, writes
+from roofline.cost import KINDS, PRUNED_2_4, Work, is_constant, reads, work, writes
 from roofline.costmodel.memory import lifetimes, live_bytes
 from roofline.graph import Graph, Op
 from roofline.units import BITS, FLOATS
@@ -30,7 +31,9 @@ class Columns:
     """Quantities of every kernel: arrays are (batches, kernels), or (kernels,) where the batch does not matter.
 
     *rows*, *columns*, *depth*, *groups*, *taps*, *stride* and *bias* are those of the kernel's anchor, its op with the most FLOPs.
-    *matrix_dtype* and *vector_dtype* are names. *ops* counts what the host dispatches, *views* what launches nothing.
+    *results* are those of the anchor, or of several products their mean, in which each counts by the work that it takes.
+    *pruned* tells whether the anchor's weights are 2:4 sparse. *matrix_dtype* and *vector_dtype* are names. *ops* counts what
+    the host dispatches, *views* what launches nothing.
     Edges are the tensors that cross kernel borders; *distance* is the traffic in bytes since the tensor was last
     touched (for a write: until it is touched next), its own size included, and infinite where there is no other touch;
     *edge_new* tells which are results in memory of their own.
@@ -50,6 +53,8 @@ class Columns:
     taps: Floats
     stride: Floats
     bias: Floats
+    results: Floats
+    pruned: NDArray[np.bool_]
     outputs: Floats
     matrix_dtype: tuple[str, ...]
     vector_dtype: tuple[str, ...]
@@ -120,14 +125,20 @@ class Columns:
 
 WEIGHT, INPUT, OUTPUT = range(3)
 
+_DETAIL = 16
+"""How many times fewer FLOPs than another op a product has that does not shape its kernel."""
+
 
 def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
     """Evaluate every kernel of *graph* at each of *batches*."""
     batches = tuple(batches)
     numel = _numel(graph, batches)
-    works = [work(op, graph) for op in graph.ops]
-    per_op = _work_table(graph, works, batches)
-    dtypes = [_input_dtype(op, graph) for op in graph.ops]
+    first, which = _distinct(graph)
+    distinct = replace(graph, ops=tuple(graph.ops[i] for i in first))
+    each = [work(op, distinct) for op in distinct.ops]
+    works = [each[i] for i in which]
+    per_op = {name: values[:, which] for name, values in _work_table(distinct, each, batches).items()}
+    dtypes = [_input_dtype(op, graph, product=w.macs > 0) for op, w in zip(graph.ops, works, strict=True)]
     home, count = np.array([graph.kernel_of[op.id] for op in graph.ops], dtype=np.int64), len(graph.kernels)
     free = np.array([w.kind == "view" for w in works], dtype=bool)
     anchors = np.array([_anchor(kernel, works) for kernel in graph.kernels], dtype=np.int64)
@@ -137,6 +148,8 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
         kind=np.array([KINDS.index(works[a].kind) for a in anchors], dtype=np.int64),
         anchor=anchors,
         **{name: _sum_at(home, per_op[name], count) if name in _SUMMED else per_op[name][:, anchors] for name in WORK_FIELDS},
+        results=_results(per_op, home, anchors),
+        pruned=np.array([bool(graph.ops[a].attrs.get(PRUNED_2_4)) for a in anchors], dtype=bool),
         outputs=_largest_outputs(graph, numel),
         matrix_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=True) for kernel in graph.kernels),
         vector_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=False) for kernel in graph.kernels),
@@ -150,6 +163,24 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
         live_bytes=live_bytes(lifetimes(graph), graph, numel),
         weight_storage_bytes=sum(t.nbytes * t.density for t in graph.tensors if t.kind in ("weight", "buffer") and t.storage == t.id),
     )
+
+
+def _distinct(graph: Graph) -> tuple[list[int], list[int]]:
+    """Find the first of all ops that do the same work, and for each op the position of its own: networks repeat blocks."""
+    roots = [graph.tensors[t.storage].kind for t in graph.tensors]
+    forms: dict[Any, int] = {}
+    form = [forms.setdefault((t.shape, t.dtype, t.batch_powers, root), len(forms)) for t, root in zip(graph.tensors, roots, strict=True)]
+    first: list[int] = []
+    which: list[int] = []
+    known: dict[Any, int] = {}
+    for i, op in enumerate(graph.ops):
+        tensors = tuple(form[t] for t in (*op.inputs, *op.outputs))
+        key = (op.name, op.roles, tensors, graph.is_view(op), repr(op.attrs), repr(op.batch_attrs))
+        found = known.setdefault(key, len(first))
+        if found == len(first):
+            first.append(i)
+        which.append(found)
+    return first, which
 
 
 def _coded(names: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
@@ -215,12 +246,34 @@ def _lagrange(points: Sequence[int], batches: Sequence[int]) -> Floats:
     return np.stack(columns, axis=1)
 
 
+def _results(per_op: Mapping[str, Floats], home: Ints, anchors: Ints) -> Floats:
+    """Count what each kernel computes side by side: the fewer results an op has, the less of a chip it keeps busy.
+
+    Several products run one after another, each as long as its FLOPs and its own share of the chip make it: together as one of
+    the harmonic mean of their results, weighted by FLOPs.
+    """
+    each = per_op["groups"] * per_op["rows"] * per_op["columns"]
+    product: NDArray[np.bool_] = np.asarray((per_op["macs"] > 0).all(axis=0))
+    several = (np.bincount(home, weights=product, minlength=len(anchors)) > 1) & product[anchors]
+    if not several.any():
+        return each[:, anchors]
+    flops = np.where(product, per_op["matrix_flops"] + per_op["vector_flops"], 0.0)
+    spread = np.divide(flops, each, out=np.zeros_like(flops), where=each > 0)
+    work, time = (_sum_at(home, values, len(anchors)) for values in (flops, spread))
+    return np.where(several, work / np.where(time > 0, time, 1.0), each[:, anchors])
+
+
 def _anchor(kernel: Sequence[int], works: Sequence[Work]) -> int:
-    """Choose the op that names a kernel: the one with the most FLOPs, then the largest output."""
+    """Choose the op that names a kernel: the one with the most FLOPs, then the largest output; products before others.
+
+    A product of few FLOPs beside another op of many (the gate of a squeeze-excite, and what it is multiplied with) is a detail.
+    """
+    least = max((works[i].vector_flops for i in kernel if not works[i].macs), default=0.0) / _DETAIL
 
     def rank(i: int) -> tuple[bool, bool, float, float, int]:
         w = works[i]
-        return w.kind != "view", w.macs > 0, w.matrix_flops + w.vector_flops, w.rows, -i
+        flops = w.matrix_flops + w.vector_flops
+        return w.kind != "view", w.macs > 0 and flops >= least, flops, w.rows, -i
 
     return max(kernel, key=rank)
 
@@ -231,7 +284,11 @@ def _compute_dtype(kernel: Sequence[int], works: Sequence[Work], dtypes: Sequenc
     return max(types, key=BITS.__getitem__, default="fp32")
 
 
-def _input_dtype(op: Op, graph: Graph) -> str:
+def _input_dtype(op: Op, graph: Graph, *, product: bool) -> str:
+    """Name the type that *op* computes in: that of its first input, or of its result; a *product* widens one side to the other's."""
+    if product:
+        sides = [graph.tensors[t].dtype for t, role in zip(op.inputs, op.roles, strict=True) if role != "bias"][:2]
+        return max((d for d in sides if d in _ARITHMETIC), key=BITS.__getitem__, default="fp32")
     types = (graph.tensors[t].dtype for t in (*op.inputs[:1], *op.outputs[:1]))
     return next((d for d in types if d in _ARITHMETIC), "fp32")
 

@@ -1,13 +1,13 @@
 """Follow what lies in memory while a network runs: when each activation is born and freed, and who holds the peak."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.graph import Graph, Tensor
+from roofline.graph import FORWARD, Graph, Tensor, phase_of
 from roofline.units import BITS
 
 Floats = NDArray[np.float64]
@@ -27,8 +27,11 @@ class Lifetimes:
     kernels: int
 
 
-def lifetimes(graph: Graph) -> Lifetimes:
-    """Follow the storage of every activation of *graph* that ever leaves its kernel, from its first touch to its last."""
+def lifetimes(graph: Graph, *, called: bool = False) -> Lifetimes:
+    """Follow the storage of every activation of *graph* that ever leaves its kernel, from its first touch to its last.
+
+    With *called*, as Python runs modules: what a module is called with is held until it returns, needed or not.
+    """
     end = len(graph.kernels)
     born: dict[int, int] = {}
     dies: dict[int, int] = {}
@@ -39,12 +42,46 @@ def lifetimes(graph: Graph) -> Lifetimes:
         k = kernel_of[op.id]
         for t in (*op.inputs, *op.outputs):
             root = graph.tensors[t].storage
-            if graph.tensors[root].kind == "activation" and not _internal(root, graph):
+            if graph.tensors[root].kind == "activation":
                 born.setdefault(root, k)
                 dies[root] = max(dies.get(root, 0), k)
+    for root, op in _held(graph) if called else ():
+        if root in born:
+            dies[root] = max(dies[root], kernel_of[op])
     dies.update((graph.tensors[t].storage, end) for t in graph.outputs if graph.tensors[t].storage in born)
-    roots, first, last = (np.array(list(values), dtype=np.int64) for values in (born, born.values(), (dies[root] for root in born)))
+    kept = [root for root in born if born[root] < dies[root] or len(graph.kernels[born[root]]) == 1]  # the others stay in a kernel
+    roots, first, last = (np.array(list(values), dtype=np.int64) for values in (kept, map(born.get, kept), map(dies.get, kept)))
     return Lifetimes(roots, first, last, end)
+
+
+def _held(graph: Graph) -> Iterator[tuple[int, int]]:
+    """Yield each storage that a running module was called with, and the last op of that module.
+
+    What an op reads and another module made has been passed to every module that is on the way down from there. The
+    backward pass and the optimiser have no such frames.
+    """
+    frames: dict[str, tuple[int, set[int]]] = {}
+    first: dict[int, int] = {}
+    for op in graph.ops:
+        entered = set(_ancestors(op.module)) if phase_of(op) == FORWARD else set[str]()
+        for path in frames.keys() - entered:
+            yield from ((root, op.id - 1) for root in frames.pop(path)[1])
+        for path in entered - frames.keys():
+            frames[path] = (op.id, set())
+        for root in {graph.tensors[t].storage for t in op.inputs}:
+            for start, held in frames.values():
+                if first.get(root, -1) < start:
+                    held.add(root)
+        for t in op.outputs:
+            first.setdefault(graph.tensors[t].storage, op.id)
+    yield from ((root, len(graph.ops) - 1) for _, held in frames.values() for root in held)
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """Yield *path* and every module that holds it, but not the whole network."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
 
 
 def live_bytes(found: Lifetimes, graph: Graph, numel: Floats) -> Floats:
@@ -56,6 +93,16 @@ def live_bytes(found: Lifetimes, graph: Graph, numel: Floats) -> Floats:
         row += np.bincount(found.first, weights=size, minlength=found.kernels + 2)
         row -= np.bincount(found.last + 1, weights=size, minlength=found.kernels + 2)
     return np.cumsum(change, axis=1)[:, : max(found.kernels, 1)]
+
+
+def growth(graph: Graph) -> Floats:
+    """Elements of every tensor for each power of the batch, as (powers, tensors): at *b* items they are `sum(row * b ** power)`.
+
+    A graph fixed at its shapes has the power 0 alone.
+    """
+    powers = np.array([sum(t.batch_powers) if graph.batch else 0 for t in graph.tensors], dtype=np.int64)
+    per_item = np.array([t.numel for t in graph.tensors], dtype=np.float64) / float(graph.batch or 1) ** powers
+    return np.where(np.arange(powers.max(initial=0) + 1)[:, None] == powers, per_item, 0.0)
 
 
 def owners(found: Lifetimes, graph: Graph, kernel: int, batch: int) -> Sequence[tuple[str, float]]:
@@ -74,12 +121,3 @@ def _size(tensor: Tensor, graph: Graph, batch: int) -> float:
 def _maker(root: int, graph: Graph) -> str:
     op = graph.producer.get(root)
     return graph.tensors[root].name or "input" if op is None else op.module or graph.name or op.name
-
-
-def _internal(root: int, graph: Graph) -> bool:
-    """Tell whether a tensor never leaves the kernel that makes it."""
-    maker = graph.producer.get(root)
-    if maker is None or root in graph.outputs:
-        return False
-    home = graph.kernel_of[maker.id]
-    return len(graph.kernels[home]) > 1 and all(graph.kernel_of[op.id] == home for op in graph.consumers.get(root, ()))

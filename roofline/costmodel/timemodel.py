@@ -6,6 +6,7 @@ level that the bytes pass; fill is the share of the chip that the kernel's resul
 runs as kernels of their own; overhead is the launch, and in eager mode on a GPU the wait for the host.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,9 +15,11 @@ import numpy as np
 
 from roofline.costmodel.calibration import Calibration
 from roofline.costmodel.columns import Columns, Floats, Ints
+from roofline.costmodel.demand import Demand, demand
 from roofline.costmodel.device import Hardware
-from roofline.costmodel.formula import joined, parts
-from roofline.costmodel.workload import Workload, describe, efficiency, engine_seconds, level_seconds, served_by_level
+from roofline.costmodel.fleet import Fleet, engine_seconds, level_seconds, slowest, through_levels
+from roofline.costmodel.formula import Parts, joined, parts
+from roofline.costmodel.workload import Workload, describe, efficiency
 from roofline.transforms.modes import Layout
 
 Bound = Literal["compute", "memory", "overhead", "occupancy"]
@@ -49,17 +52,6 @@ class Times:
         """What competes to be the bound, in the order of BOUNDS: a (4, batches, kernels) array of seconds."""
         return np.stack([self.compute, self.memory, self.overhead, self.occupancy])
 
-    def split(self) -> Floats:
-        """Part the seconds of each kernel without overlap, in the order of BOUNDS: a (4, batches, kernels) array that adds up to them.
-
-        The longer of compute and memory counts whole; the other only as far as it is not hidden behind it.
-        """
-        occupancy = np.minimum(self.occupancy, self.seconds - self.overhead)
-        work = self.seconds - self.overhead - occupancy
-        longer = np.minimum(np.maximum(self.compute, self.memory), work)
-        first = self.compute > self.memory
-        return np.stack([np.where(first, longer, work - longer), np.where(first, work - longer, longer), self.overhead, occupancy])
-
     def bounds(self) -> tuple[Ints, Ints, Floats]:
         """Index of the bound and of the runner-up in BOUNDS, and how many times larger the first is than the second."""
         return self._bounds
@@ -76,54 +68,121 @@ class Times:
         return first, second, margin
 
 
-def price(columns: Columns, hardware: Hardware, calibration: Calibration, layout: Layout = "nchw") -> Times:
-    """Predict the time of every kernel on *hardware* with the parameters of *calibration*.
+@dataclass(frozen=True, eq=False)
+class Priced:
+    """What Times holds, on every device of a fleet: (devices, batches, kernels) arrays, or such as broadcast to them."""
 
-    Raises UnsupportedError when the device lacks a data type that the kernels need.
+    fleet: Fleet
+    through: tuple[Floats, ...]
+    matrix: Floats
+    vector: Floats
+    compute: Floats
+    memory: Floats
+    fill: Floats
+    occupancy: Floats
+    overhead: Floats
+    seconds: Floats
+    limit: Floats
+
+    def on(self, device: int) -> Times:
+        """Return the times on one device, by its position."""
+        names = ("matrix", "vector", "compute", "memory", "fill", "occupancy", "overhead", "seconds", "limit")
+        levels = [level.name for level in self.fleet.levels[device]]
+        passed = [nbytes[device] for nbytes in self.through[: len(levels)]]
+        served = [nbytes - passed[n - 1] if n else nbytes for n, nbytes in enumerate(passed)]
+        seconds = [taken[device] for taken in level_seconds(self.through[: len(levels)], self.fleet)]
+        return Times(
+            **{name: getattr(self, name)[device] for name in names}, level_bytes=dict(zip(levels, served, strict=True)),
+            level_seconds=dict(zip(levels, seconds, strict=True)),
+        )  # fmt: skip
+
+
+def price_fleet(asked: Demand, fleet: Fleet) -> Priced:
+    """Predict the time of every kernel on every device of *fleet*.
+
+    Raises UnsupportedError when a device lacks a data type that the kernels need.
     """
-    served = served_by_level(columns, hardware)
-    workload = describe(columns, served, hardware, calibration.mode, layout)
-    found = parts(workload, efficiency(workload, calibration), np)
-    memory = found.memory + found.passes
-    whole, filled = joined(found.compute, found.memory, np), joined(found.compute / found.fill, found.memory, np)
-    busy = np.where(workload.launches > 0, filled + found.passes, 0.0)
-    overhead = _overhead(workload, busy, hardware, calibration)
-    return Times(
-        matrix=found.matrix, vector=found.other, compute=found.compute, memory=memory, fill=found.fill, occupancy=filled - whole,
-        overhead=overhead, seconds=busy + overhead, limit=np.maximum(*roofs(columns, hardware, served, datasheet=True)), level_bytes=served,
-        level_seconds=level_seconds(served, hardware),
+    through = through_levels(asked, fleet)
+    workload = describe(asked, through, fleet)
+    found, filled, busy = _busy(workload, fleet)
+    overhead = _overhead(*_issue(workload, fleet), busy, fleet)
+    return Priced(
+        fleet=fleet, through=through, matrix=found.matrix, vector=found.other, compute=found.compute, memory=found.memory + found.passes,
+        fill=found.fill, occupancy=filled - joined(found.compute, found.memory, np), overhead=overhead, seconds=busy + overhead,
+        limit=np.maximum(*roofs(asked, through, fleet, datasheet=True)),
     )  # fmt: skip
 
 
-def _overhead(workload: Workload, busy: Floats, hardware: Hardware, calibration: Calibration) -> Floats:
-    """Seconds in which a kernel's roofs stand idle: its launch, and in eager mode the host that dispatches it."""
-    costs, eager = hardware.overheads, calibration.mode == "eager"
-    launch = workload.launches * (calibration.launch or (costs.launch if eager else costs.graph))
-    if not eager:
-        return np.broadcast_to(np.asarray(launch, dtype=np.float64), busy.shape)
-    op = calibration.host_op or costs.host_op
-    view = costs.host_view * (op / costs.host_op if costs.host_op else 1.0)
-    host = workload.ops * calibration.efficiencies[3, workload.klass] * op + workload.views * view
-    if hardware.kind == "cpu":  # host and device are one
-        return np.broadcast_to(launch + host, busy.shape)
-    return launch + host_wait(host, busy + launch)
+def price(columns: Columns, hardware: Hardware, calibration: Calibration, layout: Layout = "nchw", *, replayed: bool = False) -> Times:
+    """Predict the time of every kernel on *hardware* with the parameters of *calibration*; *replayed* launches wait for no host.
+
+    Raises UnsupportedError when the device lacks a data type that the kernels need.
+    """
+    fleet = Fleet((hardware,), (calibration,), layout, replayed)
+    return price_fleet(demand(columns, fleet.distances), fleet).on(0)
+
+
+def totals(few: Demand, which: Ints, fleet: Fleet) -> tuple[Floats, Floats]:
+    """Return seconds and limit of a whole network on every device at every batch: (devices, batches) each.
+
+    *few* is what its kernels ask, each demand once, and *which* of them each kernel has. The sums are those of `price_fleet`
+    over all kernels, to the last bit.
+    """
+    through = through_levels(few, fleet)
+    workload = describe(few, through, fleet)
+    _, _, busy = _busy(workload, fleet)
+    launch, host = _issue(workload, fleet)
+    limit = np.maximum(*roofs(few, through, fleet, datasheet=True))
+    if fleet.waits:  # each kernel waits for all before it
+        busy, launch, host = (values.take(which, axis=-1) for values in (busy, launch, host))
+        seconds = busy + _overhead(launch, host, busy, fleet)
+    else:
+        seconds = (busy + _overhead(launch, host, busy, fleet)).take(which, axis=-1)
+    return seconds.sum(axis=-1), limit.take(which, axis=-1).sum(axis=-1)
+
+
+def _busy(workload: Workload, fleet: Fleet) -> tuple[Parts, Floats, Floats]:
+    """Price the roofs of every kernel, join them, and add the passes: the seconds in which the device is at work."""
+    found = parts(workload, efficiency(workload, fleet), np)
+    filled = joined(found.compute / found.fill, found.memory, np)
+    return found, filled, np.where(workload.launches > 0, filled + found.passes, 0.0)
+
+
+def _issue(workload: Workload, fleet: Fleet) -> tuple[Floats, Floats]:
+    """Seconds of the launches of every kernel, and of the host that dispatches it op by op."""
+    launch = workload.launches * fleet.launch
+    if not fleet.hosted:
+        return launch, np.zeros((1, 1, launch.shape[-1]))
+    weight = fleet.efficiencies[3].take(workload.klass, axis=-1)
+    dispatched = np.minimum(workload.ops, 1)  # what a what-if has merged is one op to the host
+    return launch, dispatched * weight * fleet.host_op + workload.views * fleet.host_view
+
+
+def _overhead(launch: Floats, host: Floats, busy: Floats, fleet: Fleet) -> Floats:
+    """Seconds in which a kernel's roofs stand idle: its *launch*, and the *host*, or where that runs ahead, the wait for it."""
+    if fleet.waits:
+        return launch + host_wait(host, busy + launch)
+    return np.broadcast_to(launch + host, busy.shape)
 
 
 def host_wait(host: Floats, device: Floats) -> Floats:
     """Seconds the device waits before each kernel, when a host that takes *host* seconds to issue each runs ahead of it.
 
     Kernel k starts at `max(issued_k, finished_{k-1})`. The queue between them is deep enough (1,024 launches) that a
-    host far ahead never has to stop in a way that delays the device.
+    host far ahead never has to stop in a way that delays the device. Kernels are the last axis of both.
     """
-    issued = np.cumsum(host)
-    busy = np.cumsum(device, axis=1)
-    earlier = busy - device
-    waited = np.maximum.accumulate(np.maximum(issued - earlier, 0.0), axis=1)
-    return np.diff(waited, axis=1, prepend=0.0)
+    late = np.cumsum(device, axis=-1)
+    late -= device  # when the kernels before have finished, without waits
+    np.subtract(np.cumsum(host, axis=-1), late, out=late)
+    np.maximum(late, 0.0, out=late)
+    np.maximum.accumulate(late, axis=-1, out=late)
+    waited = late.copy()
+    waited[..., 1:] -= late[..., :-1]
+    return waited
 
 
-def roofs(columns: Columns, hardware: Hardware, served: dict[str, Floats], *, datasheet: bool = False) -> tuple[Floats, Floats]:
-    """Seconds of every kernel's work, and of its bytes as *served* by level, at the achieved ceilings or at the datasheet's."""
-    matrix, vector, shared, _ = engine_seconds(columns, hardware, datasheet=datasheet)
+def roofs(asked: Demand, through: Sequence[Floats], fleet: Fleet, *, datasheet: bool = False) -> tuple[Floats, Floats]:
+    """Seconds of every kernel's work, and of its bytes that come *through* the levels, at the achieved ceilings or at the datasheet's."""
+    matrix, vector, shared, _ = engine_seconds(asked, fleet, datasheet=datasheet)
     compute = np.where(shared, matrix + vector, np.maximum(matrix, vector))
-    return compute, np.max(np.stack(list(level_seconds(served, hardware, datasheet=datasheet).values())), axis=0)
+    return compute, slowest(level_seconds(through, fleet, datasheet=datasheet))

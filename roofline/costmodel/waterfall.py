@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from roofline.costmodel.calibration import neutral
 from roofline.costmodel.columns import Columns, Floats
+from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
+from roofline.costmodel.fleet import Fleet, through_levels
 from roofline.costmodel.timemodel import Times, roofs
 
 STEPS: dict[str, str] = {
@@ -19,8 +22,11 @@ STEPS: dict[str, str] = {
 
 def waterfall(columns: Columns, hardware: Hardware, times: Times) -> Floats:
     """Return seconds of the whole network after each of STEPS, as (batches, steps): the last column is the latency."""
-    arithmetic, _ = roofs(columns, hardware, times.level_bytes, datasheet=True)
-    achieved = np.maximum(*roofs(columns, hardware, times.level_bytes))
+    fleet = Fleet((hardware,), (neutral("engine"),))
+    asked = demand(columns, fleet.distances)
+    through = through_levels(asked, fleet)
+    (arithmetic,), _ = roofs(asked, through, fleet, datasheet=True)
+    (achieved,) = np.maximum(*roofs(asked, through, fleet))
     whole = times.seconds - times.overhead
     ends = (arithmetic, times.limit, achieved, whole - times.occupancy, whole, times.seconds)
     return np.stack([seconds.sum(axis=1) for seconds in ends], axis=1)

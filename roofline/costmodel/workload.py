@@ -1,38 +1,23 @@
-"""Describe what every kernel asks of a device before any efficiency is applied: seconds at its ceilings, and its shape.
-
-The class of a kernel says which implementation a library runs for it: engine, window, stride and what is read again.
-"""
+"""Describe what every kernel asks of the devices of a fleet before any efficiency is applied: seconds at their ceilings, and its shape."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from roofline.cost import KINDS
-from roofline.costmodel.calibration import CLASSES, DENSE, Calibration
-from roofline.costmodel.columns import OUTPUT, Columns, Floats, Ints
-from roofline.costmodel.device import Engine, Hardware, MemoryLevel
+from roofline.costmodel.calibration import CLASSES, DENSE
+from roofline.costmodel.columns import Floats, Ints
+from roofline.costmodel.demand import Bools, Demand
+from roofline.costmodel.fleet import Fleet, engine_seconds, level_seconds, slowest
 from roofline.costmodel.formula import Efficiency
-from roofline.transforms.modes import Layout, Mode
-
-_BY_KIND = {
-    "conv": "conv 3x3", "pointwise conv": "pointwise", "depthwise conv": "depthwise 3", "grouped conv": "grouped",
-    "compare": "elementwise", "pool": "window pool",
-}  # fmt: skip
-
-LARGE = 32 * 2.0**20
-"""Bytes from which glibc asks the system for the memory of every single tensor, and gives it back when the tensor is freed: the
-most that its threshold grows to, as mallopt(3) tells of M_MMAP_THRESHOLD on 64-bit systems. Each page is cleared anew."""
 
 _DENSE = np.array([name in DENSE for name in CLASSES])
-_TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
-_REORDERED = _TRANSPOSED | (np.array(KINDS) == "depthwise conv")
+_GROUPED = CLASSES.index("grouped")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Workload:
-    """What each kernel asks of a device, as (batches, kernels) arrays, or (kernels,) where the batch does not matter.
+    """What each kernel asks of each device: arrays that broadcast to (devices, batches, kernels).
 
     *matrix* and *vector* are seconds of its FLOPs at the ceilings of the engines, *dram* and *cache* seconds of its bytes
     at the copy bandwidths, *bias* and *transpose* seconds of passes that run as kernels of their own, *fresh* bytes of
@@ -45,9 +30,9 @@ class Workload:
     klass: Ints
     matrix: Floats
     vector: Floats
-    shared: NDArray[np.bool_]
-    on_matrix: NDArray[np.bool_]
-    misaligned: NDArray[np.bool_]
+    shared: Bools
+    on_matrix: Bools
+    misaligned: Bools
     dram: Floats
     cache: Floats
     bias: Floats
@@ -59,146 +44,59 @@ class Workload:
     launches: Ints
     ops: Ints
     views: Ints
-    others: int
+    others: Floats
 
 
-def describe(columns: Columns, served: dict[str, Floats], hardware: Hardware, mode: Mode, layout: Layout) -> Workload:
-    """Put the kernels of *columns*, whose bytes are *served* by level, on *hardware*; UnsupportedError if it lacks a data type."""
-    matrix, vector, shared, on_matrix = engine_seconds(columns, hardware)
-    dram, *caches = level_seconds(served, hardware).values()
-    copy = hardware.memory[0].copy
-    own_bias = columns.bias if mode == "eager" and hardware.kind == "gpu" else np.zeros_like(columns.bias)
-    turned = on_matrix & _TRANSPOSED[columns.kind] & (columns.matrix_flops[0] > 0) & (layout == "nchw") & (mode == "eager")
-    turned &= hardware.kind == "gpu"
+def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload:
+    """Put kernels, whose bytes come *through* the levels, on every device; UnsupportedError if one lacks a data type."""
+    matrix, vector, shared, on_matrix = engine_seconds(asked, fleet)
+    dram, *caches = level_seconds(through, fleet)
+    copy, on_gpu, nothing = fleet.copy, fleet.kind == "gpu", np.zeros((1, 1, 1))
+    eager_gpu = on_gpu and fleet.mode == "eager"
+    own_bias = asked.biased if eager_gpu else np.zeros_like(asked.biased)
+    turned = on_matrix & asked.reordered if eager_gpu and fleet.layout == "nchw" else nothing
     return Workload(
-        klass=classify(columns),
+        klass=asked.klass,
         matrix=matrix,
         vector=vector,
         shared=shared,
         on_matrix=on_matrix,
-        misaligned=on_matrix & _misaligned(columns),
+        misaligned=on_matrix & asked.misaligned,
         dram=dram,
-        cache=np.max(np.stack(caches), axis=0) if caches else np.zeros_like(dram),
-        bias=2 * columns.output_bytes * own_bias / copy,
-        transpose=np.where(turned, (columns.input_bytes + columns.output_bytes) * 2, 0.0) / copy,
-        fresh=_fresh(columns) if mode == "eager" and hardware.kind == "cpu" else np.zeros_like(dram),
-        depth=columns.depth,
-        columns=columns.columns,
-        outputs=columns.groups * columns.rows * columns.columns / hardware.units,
-        launches=np.minimum(columns.ops, 1) * (1 + (own_bias[0] > 0)),
-        ops=columns.ops,
-        views=columns.views,
-        others=hardware.units - 1 if hardware.kind == "cpu" else 0,
+        cache=slowest(caches),
+        bias=2 * asked.output_bytes * own_bias / copy if own_bias.any() else nothing,
+        transpose=2 * (asked.read_bytes + asked.output_bytes) * turned / copy if turned.any() else nothing,
+        fresh=asked.fresh if fleet.mode == "eager" and not on_gpu and asked.fresh.any() else nothing,
+        depth=asked.depth,
+        columns=asked.columns,
+        outputs=asked.results / fleet.units,
+        launches=np.minimum(asked.ops, 1) * (1 + own_bias),
+        ops=asked.ops,
+        views=asked.views,
+        others=nothing if on_gpu else fleet.units - 1,
     )
 
 
-def efficiency(workload: Workload, calibration: Calibration) -> Efficiency:
-    """Look up the parameters of *calibration* for each kernel."""
-    memory, vector, matrix, _ = calibration.efficiencies[:, workload.klass]
-    on_matrix, vector_shape, matrix_shape = workload.on_matrix, calibration.on_vector, calibration.on_matrix
-    dense = _DENSE[workload.klass]
-
-    def size(name: str) -> Floats:
-        return np.where(on_matrix, getattr(matrix_shape, name), getattr(vector_shape, name))
-
-    grouped = workload.klass == CLASSES.index("grouped")
-    lost = np.where(grouped, matrix_shape.misaligned_groups, matrix_shape.misaligned)
+def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:
+    """Look up the parameters of every device for each kernel."""
+    memory, vector, matrix = (table.take(workload.klass, axis=-1) for table in fleet.efficiencies[:3])
+    on_matrix, grouped = workload.on_matrix, workload.klass == _GROUPED
+    sizes = {name: np.where(on_matrix, *fleet.shapes[name]) for name in ("depth", "columns", "outputs")}
+    if grouped.any():
+        sizes["columns"] = np.where(grouped, np.where(on_matrix, *fleet.shapes["group_columns"]), sizes["columns"])
+    lost = np.where(grouped, fleet.shapes["misaligned_groups"][0], fleet.shapes["misaligned"][0])
+    scalars = fleet.parameters
     return Efficiency(
         memory=memory,
         product=np.where(on_matrix, matrix, vector),
         vector=vector,
-        depth=size("depth"),
-        columns=np.where(grouped, size("group_columns"), size("columns")),
+        depth=sizes["depth"],
+        columns=sizes["columns"],
         alignment=np.where(workload.misaligned, lost, 1.0),
-        outputs=np.where(dense, size("outputs"), 0.0),
-        cache=calibration.cache,
-        bias=calibration.bias,
-        transpose=calibration.transpose,
-        fresh=calibration.fresh or np.inf,
-        crowd=1 + calibration.serial * workload.others,
+        outputs=np.where(_DENSE[workload.klass], sizes["outputs"], 0.0),
+        cache=scalars["cache"],
+        bias=scalars["bias"],
+        transpose=scalars["transpose"],
+        fresh=scalars["fresh"],
+        crowd=1 + scalars["serial"] * workload.others,
     )
-
-
-def _misaligned(columns: Columns) -> NDArray[np.bool_]:
-    """Tell where a matrix engine cannot load whole vectors: channels no multiple of 8, or groups whose width is no power of two."""
-    width, depth = columns.columns[0], columns.depth[0] / columns.taps[0]
-    grouped = columns.kind == KINDS.index("grouped conv")
-    odd_groups = (np.log2(np.maximum(width, 1)) % 1 != 0) | (np.log2(np.maximum(depth, 1)) % 1 != 0)
-    return np.where(grouped, odd_groups, (width % 8 != 0) | (depth % 8 != 0))
-
-
-def _fresh(columns: Columns) -> Floats:
-    """Bytes of new tensors so large that their memory comes from the system: results, and what a convolution reorders on a CPU.
-
-    oneDNN computes convolutions on blocked copies of what they read, weights included, made for each call.
-    """
-    large = columns.edge_bytes * (columns.edge_bytes >= LARGE)
-    return columns.by_kernel(large * columns.edge_new) + columns.by_kernel(large * (columns.edge_role != OUTPUT)) * _REORDERED[columns.kind]
-
-
-def classify(columns: Columns) -> Ints:
-    """Give the position in CLASSES of every kernel."""
-    found = np.array([CLASSES.index(_BY_KIND.get(kind, kind if kind in CLASSES else "other")) for kind in KINDS])[columns.kind]
-    kind = np.array(KINDS)[columns.kind]
-    taps, strided = columns.taps[0], columns.stride[0] > 1
-    reads, written = columns.input_bytes[0], columns.output_bytes[0]
-
-    def name(mask: NDArray[np.bool_], label: str) -> None:
-        found[mask] = CLASSES.index(label)
-
-    name((kind == "conv") & (taps != 9), "conv wide")
-    name((kind == "conv") & strided, "conv strided")
-    name((kind == "pointwise conv") & strided, "pointwise strided")
-    name((kind == "depthwise conv") & (taps > 9), "depthwise 5")
-    name((kind == "depthwise conv") & (taps > 25), "depthwise 7")
-    name((kind == "depthwise conv") & (taps > 49), "depthwise wide")
-    name((kind == "elementwise") & (reads > written) & (reads < 1.5 * written), "broadcast")  # one operand smaller than the result
-    name((kind == "pool") & (reads > 8 * written) & (columns.stride[0] == 1), "global pool")
-    return found
-
-
-def engine_seconds(
-    columns: Columns, hardware: Hardware, *, datasheet: bool = False
-) -> tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Seconds of products and of all other work at the ceilings; whether one engine does both, whether products have a matrix engine."""
-    (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
-    products = [hardware.matmul_engine(d) if d in columns.product_types else None for d in matrix_types]
-    others = [hardware.vector_engine(d) for d in vector_types]
-    matrix = columns.matrix_flops / _rates(products, datasheet)[matrix_code]
-    vector = columns.vector_flops / _rates(others, datasheet)[vector_code]
-    kinds = np.array(["" if engine is None else engine.kind for engine in products])[matrix_code]
-    return matrix, vector, kinds == "vector", kinds == "matrix"
-
-
-def _rates(engines: Sequence[Engine | None], datasheet: bool) -> Floats:
-    """FLOP/s of each engine; 1 where there is no work for one. A card that boosts beats its datasheet: its ceiling is the limit then."""
-    return np.array([1.0 if e is None else max(e.peak, e.ceiling) if datasheet else e.ceiling for e in engines])
-
-
-def served_by_level(columns: Columns, hardware: Hardware) -> dict[str, Floats]:
-    """Bytes of each kernel by the memory level that serves them: the nearest one that still holds the tensor, else DRAM."""
-    levels = (hardware.memory[0], *_caches(hardware))
-    beyond = np.zeros(columns.edge_distance.shape, dtype=np.int8)  # how many levels, from the nearest on, are too small
-    for size in np.maximum.accumulate([level.size for level in reversed(levels[1:])]):
-        beyond += columns.edge_distance > size
-    slot = columns.edge_kernel * len(levels) + (len(levels) - 1)  # one for each kernel and level
-    count = columns.size * len(levels)
-    sums = [np.bincount(slot - skip, weights=size, minlength=count) for skip, size in zip(beyond, columns.edge_bytes, strict=True)]
-    served = np.array(sums, dtype=np.float64).reshape(len(sums), columns.size, len(levels))
-    return {level.name: served[:, :, i] for i, level in enumerate(levels)}
-
-
-def _caches(hardware: Hardware) -> tuple[MemoryLevel, ...]:
-    """Caches that outlive a kernel: those the whole chip shares, and on a CPU each core's own, where its data stay."""
-    return tuple(m for m in hardware.memory[1:] if m.name != "l1" and (m.shared_by == "chip" or hardware.kind == "cpu"))
-
-
-def level_seconds(served: dict[str, Floats], hardware: Hardware, *, datasheet: bool = False) -> dict[str, Floats]:
-    """Seconds on each level: what it serves, and what passes through it on its way from farther levels."""
-    seconds: dict[str, Floats] = {}
-    passing: Floats | float = 0.0
-    for name, nbytes in served.items():
-        level = next(m for m in hardware.memory if m.name == name)
-        passing = passing + nbytes
-        seconds[name] = passing / (max(level.peak, level.copy) if datasheet else level.copy)
-    return seconds

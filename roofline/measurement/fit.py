@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from roofline.costmodel.analyze import half_type
-from roofline.costmodel.calibration import CLASSES, DENSE, HOST_KINDS, Calibration, Shape
+from roofline.costmodel.calibration import CLASSES, DENSE, HOST_KINDS, Calibration, Shape, neutral
 from roofline.costmodel.columns import Columns, tabulate
+from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
+from roofline.costmodel.fleet import Fleet, through_levels
 from roofline.costmodel.formula import Efficiency, joined, parts
 from roofline.costmodel.profile.calibrations import plain
-from roofline.costmodel.workload import describe, served_by_level
+from roofline.costmodel.workload import describe
 from roofline.graph import Graph
 from roofline.transforms.modes import Layout, check_layout, check_mode, execute
 from roofline.transforms.precision import to_precision
@@ -149,10 +151,11 @@ def row_of(
     weight: float = 1.0, fresh: float | None = None,
 ) -> Row:  # fmt: skip
     """Describe the first batch of *columns*, which took *seconds* on *hardware*; new memory is written at *fresh* B/s (None: free)."""
-    checked = check_mode(mode), check_layout(layout)
-    w = describe(columns, served_by_level(columns, hardware), hardware, *checked)
+    fleet = Fleet((hardware,), (neutral(check_mode(mode)),), check_layout(layout))
+    asked = demand(columns, fleet.distances)
+    w = describe(asked, through_levels(asked, fleet), fleet)
     w = replace(w, fresh=w.fresh / (fresh or math.inf))  # seconds, from here on
-    table = np.stack([np.broadcast_to(np.asarray(getattr(w, name)), (len(columns.batches), columns.size))[0] for name in FIELDS], axis=1)
+    table = np.stack([np.broadcast_to(getattr(w, name), (1, *asked.shape))[0, 0] for name in FIELDS], axis=1)
     asks, counts = np.unique(table[w.launches > 0].astype(np.float32), axis=0, return_counts=True)
     hosted = np.bincount(_HOST_OF[w.klass], weights=w.ops, minlength=len(HOSTS))
     costs = hardware.overheads

@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import roofline
-from roofline.costmodel.analysis import SCHEMA, Analysis, Row
+from roofline.costmodel.analysis import SCHEMA, Analysis
+from roofline.costmodel.tables import plain_row
 from roofline.report.rows import LAYER, SUMMARY, layer_row, summary_row
 
 
@@ -48,30 +49,11 @@ def as_dict(analysis: Analysis) -> dict[str, Any]:
         "device_memory_bytes": analysis.hardware.memory_size,
         "unknown_ops": {name: {"count": count, "bytes": size} for name, (count, size) in analysis.unknown.items()},
         "finding": analysis.finding(),
+        "remarks": list(analysis.remarks),
         "notes": list(analysis.hardware.notes),
-        "by_kind": [row_dict(row) for row in analysis.by_op()],
-        "layers": [row_dict(row) for row in analysis.by_layer()],
+        "by_kind": [plain_row(row) for row in analysis.by_op()],
+        "layers": [plain_row(row) for row in analysis.by_layer()],
         "kernels": analysis.rows(),
-    }
-
-
-def row_dict(row: Row) -> dict[str, Any]:
-    """Return a group of kernels as a plain dictionary, with the unit in each key."""
-    return {
-        "name": row.name,
-        "kind": row.kind,
-        "kernels": row.kernels,
-        "params": row.params,
-        "macs": row.cost.macs,
-        "flops": row.cost.flops,
-        "weight_bytes": row.cost.weight_bytes,
-        "input_bytes": row.cost.input_bytes,
-        "output_bytes": row.cost.output_bytes,
-        "intensity_flop_per_byte": row.cost.intensity,
-        "seconds": row.seconds,
-        "share": row.share,
-        "limit_seconds": row.limit_seconds,
-        "bound": row.bound,
     }
 
 
@@ -82,35 +64,42 @@ def to_csv(analyses: Sequence[Analysis]) -> str:
         for a in analyses
         for row in a.rows()
     ]
+    return csv_text(rows)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write dictionaries as CSV, a column for every key of any of them."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows({name: _plain_cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: plain_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
-def _plain_cell(value: Any) -> Any:
+def plain_cell(value: Any) -> Any:
     """Keep a spreadsheet from running a layer's name as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def to_markdown(analyses: Sequence[Analysis], *, top: int = 10) -> str:
     """Write a summary table of *analyses*, and for a single one its finding and slowest layers."""
-    summary = _table(SUMMARY, [summary_row(a) for a in analyses])
+    summary = markdown_table(SUMMARY, [summary_row(a) for a in analyses])
     if len(analyses) > 1:
         return summary
     analysis = analyses[0]
     layers = sorted(analysis.by_layer(), key=lambda row: -row.seconds)[:top]
     rows = [layer_row(row) for row in layers]
-    title = f"## {_escape(analysis.model)} on {_escape(analysis.hardware.id)}"
-    return f"{title}\n\n{summary}\n{analysis.finding()}\n\n### Slowest layers\n\n{_table(LAYER, rows)}"
+    title = f"## {markdown_text(analysis.model)} on {markdown_text(analysis.hardware.id)}"
+    return f"{title}\n\n{summary}\n{analysis.finding()}\n\n### Slowest layers\n\n{markdown_table(LAYER, rows)}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table, with whatever its cells hold as text."""
     lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(map(_escape, line)) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(map(markdown_text, line)) + " |\n" for line in lines)
 
 
-def _escape(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Keep Markdown and HTML in *text* from being more than text."""
     return re.sub(r"([\\|\[`*])", r"\\\1", text).replace("<", "&lt;").replace("\n", " ")

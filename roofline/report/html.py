@@ -1,12 +1,31 @@
-"""Turn analyses into one self-contained HTML page: no script, no network, light and dark."""
+"""Turn analyses into self-contained HTML: a report to explore, a comparison, and a light piece for a notebook."""
 
 from collections.abc import Sequence
 from html import escape
 
 from roofline import units
 from roofline.costmodel.analysis import Analysis, Row
-from roofline.costmodel.timemodel import BOUNDS
-from roofline.report.rows import LAYER, SUMMARY, layer_row, summary_row
+from roofline.measurement.measurement import Measurement
+from roofline.report.book import Progress, book
+from roofline.report.compared import compared
+from roofline.report.document import document
+from roofline.report.facts import facts, full, question, shares, unknown
+from roofline.report.measured import beside
+from roofline.report.packing import pack
+from roofline.report.rows import LAYER, layer_row, printable
+from roofline.report.shell import compare_body, report_body
+
+TOP = 10
+"""Layers that a notebook lists."""
+
+STYLES = ("palette.css", "report.css")
+_SHARED = ("inflate.js", "units.js", "text.js", "kernels.js", "state.js", "plots.js", "hover.js", "roofs.js", "roofline.js")
+SCRIPTS = (
+    *_SHARED, "timeline.js", "modules.js", "waterfall.js", "table.js", "sweep.js", "memory.js", "measured.js",
+    "facts.js", "choices.js", "panel.js", "report.js",
+)  # fmt: skip
+COMPARE_SCRIPTS = (*_SHARED, "choices.js", "compare.js")
+"""Files of the page, in the order in which they stand there."""
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --paper: #ffffff;
@@ -35,71 +54,55 @@ _STYLE = """
 """
 
 
-def to_html(analyses: Sequence[Analysis]) -> str:
-    """Write *analyses* as a page: a comparison first where there are several, then each of them."""
-    title = f"{analyses[0].model} on {', '.join(dict.fromkeys(a.hardware.id for a in analyses))}"
-    comparison = _table(SUMMARY, [summary_row(a) for a in analyses], "Comparison") if len(analyses) > 1 else ""
-    body = comparison + "".join(_section(a, layers=None) for a in analyses)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>body {{ margin: 0 }}{_STYLE}</style></head>"
-        f'<body class="roofline"><main>{body}</main></body></html>\n'
-    )
+def to_html(analyses: Sequence[Analysis], *, measured: Sequence[Measurement] = (), progress: Progress | None = None) -> str:
+    """Write *analyses* as a report to explore in a browser: every view, for these choices and the usual ones beside them.
+
+    *measured* is shown beside the predictions of what it ran; raises RooflineError for one that fits none of *analyses*.
+    *progress* is told what is being priced and which share is done.
+    """
+    first, held = analyses[0], beside(measured, analyses)
+    data = pack({**book(analyses, progress=progress), "measured": held})
+    title = printable(f"{first.model} on {', '.join(dict.fromkeys(a.hardware.id for a in analyses))}")
+    return document(title, report_body(first, measured=bool(held)), styles=STYLES, scripts=SCRIPTS, packs={"book": data})
+
+
+def to_compare_html(analyses: Sequence[Analysis]) -> str:
+    """Write *analyses* side by side as a page: networks, or one on several devices or run in several ways; the first is the reference."""
+    subjects = compared(analyses)
+    title = printable(f"Comparison: {', '.join(dict.fromkeys(subject['label'] for subject in subjects['subjects']))}")
+    return document(title, compare_body(analyses), styles=STYLES, scripts=COMPARE_SCRIPTS, packs={"book": pack(subjects)})
 
 
 def fragment(analysis: Analysis) -> str:
     """Write *analysis* as a piece of a page: what a notebook shows."""
-    return f'<div class="roofline"><style>{_STYLE}</style>{_section(analysis, layers=10)}</div>'
+    return f'<div class="roofline"><style>{_STYLE}</style>{_section(analysis)}</div>'
 
 
-def _section(analysis: Analysis, *, layers: int | None) -> str:
-    rows = analysis.by_layer() if layers is None else sorted(analysis.by_layer(), key=lambda r: -r.seconds)[:layers]
-    heading = "Layers, in order" if layers is None else "Slowest layers"
-    question = [
-        ", ".join(analysis.inputs), f"batch {analysis.batch}", analysis.precision, analysis.mode, analysis.layout,
-        *(f"what if {change}" for change in analysis.changes),
-    ]  # fmt: skip
+def _section(a: Analysis) -> str:
+    rows = sorted(a.by_layer(), key=lambda r: -r.seconds)[:TOP]
     return (
-        f"<h1>{escape(analysis.model)} on {escape(analysis.hardware.name)}</h1>"
-        f'<p class="soft">{escape(" · ".join(question))}</p>'
-        f'<p class="finding">{escape(analysis.finding())}</p>{_facts(analysis)}{_bar(analysis)}{_warnings(analysis)}'
-        f"{_kinds(analysis.by_op())}{_table(LAYER, [layer_row(r) for r in rows], heading)}"
+        f"<h1>{escape(a.model)} on {escape(a.hardware.name)}</h1>"
+        f'<p class="soft">{escape(question(a))}</p>'
+        f'<p class="finding">{escape(a.finding())}</p>{_facts(a)}{_bar(a)}{_warnings(a)}'
+        f"{_kinds(a.by_op())}{_table(LAYER, [layer_row(r) for r in rows], 'Slowest layers')}"
     )
 
 
 def _facts(a: Analysis) -> str:
-    low, high = a.interval
-    facts = (
-        ("Latency", units.seconds(a.latency), f"80 % between {units.seconds(low)} and {units.seconds(high)}"),
-        ("Throughput", f"{units.significant(a.throughput)} items/s", ""),
-        ("Physical limit", units.seconds(a.lower_bound), f"datasheet roofline; {units.percent(a.lower_bound / a.latency)} reached"),
-        ("Work", units.scaled(a.macs, "MACs"), f"{units.scaled(a.flops, 'FLOPs')} with elementwise work"),
-        ("Traffic", units.scaled(a.bytes, "B"), f"{units.significant(a.intensity, 2)} FLOP/byte"),
-        (
-            "Memory",
-            units.scaled(a.peak_memory, "B"),
-            f"of {units.scaled(a.hardware.memory_size, 'B')}; {units.scaled(a.params, '')} parameters",
-        ),
-    )
-    cells = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}<small>{escape(s)}</small></dd></div>" for n, v, s in facts)
+    cells = "".join(f"<div><dt>{escape(f.label)}</dt><dd>{escape(f.value)}<small>{escape(f.note)}</small></dd></div>" for f in facts(a))
     return f"<dl>{cells}</dl>"
 
 
 def _bar(a: Analysis) -> str:
-    shares = [(b, a.seconds_by_bound[b] / a.latency) for b in BOUNDS]
-    spans = "".join(f'<span style="width:{100 * s:.2f}%;background:var(--{b})" title="{b} {100 * s:.0f} %"></span>' for b, s in shares)
-    key = "".join(f'<li><span class="dot" style="background:var(--{b})"></span>{b} {units.percent(s)}</li>' for b, s in shares)
+    held = shares(a)
+    spans = "".join(f'<span style="width:{100 * s:.2f}%;background:var(--{b})" title="{b} {100 * s:.0f} %"></span>' for b, s in held)
+    key = "".join(f'<li><span class="dot" style="background:var(--{b})"></span>{b} {units.percent(s)}</li>' for b, s in held)
     return f'<div class="bar" role="img" aria-label="share of time by bound">{spans}</div><ul class="key">{key}</ul>'
 
 
 def _warnings(a: Analysis) -> str:
-    lines: list[str] = []
-    if a.unknown:
-        lines.append(f'<p class="warn">Unknown ops, counted by their bytes only: {escape(", ".join(a.unknown))}</p>')
-    if a.peak_memory > a.hardware.memory_size:
-        lines.append('<p class="warn">Does not fit in device memory.</p>')
-    lines.append(f'<p class="soft">{escape(a.calibration.provenance)}</p>')
-    lines += (f'<p class="soft">{escape(note)}</p>' for note in a.hardware.notes)
+    lines = [f'<p class="warn">{escape(text)}</p>' for text in (unknown(a), full(a)) if text]
+    lines += (f'<p class="soft">{escape(text)}</p>' for text in (*a.remarks, a.calibration.provenance, *a.hardware.notes))
     return "".join(lines)
 
 

@@ -1,11 +1,16 @@
-"""An Analysis that can show and save itself: text, JSON, CSV, Markdown, HTML."""
+"""An Analysis that can show and save itself: text, figures, JSON, CSV, Markdown, HTML."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from roofline import units
 from roofline.costmodel.analysis import Analysis
 from roofline.files import save
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 
 class Report(Analysis):
@@ -55,3 +60,41 @@ class Report(Analysis):
         from roofline.report.html import to_html
 
         return save(to_html([self]), path)
+
+    def roofline(self, *, colour: Literal["bound", "kind"] = "bound", dark: bool | None = None) -> "Figure":
+        """Draw every kernel under the roofs of the device, as a plotly Figure; *dark* is plotly's default template's unless given."""
+        from roofline.report.views import roofline
+
+        return roofline(self, colour=colour, dark=dark)
+
+    def timeline(self, *, depth: int | None = None, dark: bool | None = None) -> "Figure":
+        """Draw the time of each layer, or module of *depth* parts, in the order they run, and what it is spent on."""
+        from roofline.report.views import timeline
+
+        return timeline(self, depth=depth, dark=dark)
+
+    def modules(
+        self, *, value: Literal["time", "bytes", "flops"] = "time", shape: Literal["icicle", "treemap"] = "icicle", dark: bool | None = None
+    ) -> "Figure":
+        """Draw the tree of modules by their time, bytes moved or FLOPs."""
+        from roofline.report.views import modules
+
+        return modules(self, value=value, shape=shape, dark=dark)
+
+    def waterfall(self, *, dark: bool | None = None) -> "Figure":
+        """Draw the steps that lead from the physical limit to the latency."""
+        from roofline.report.views import waterfall
+
+        return waterfall(self, dark=dark)
+
+    def sweep(self, *, batches: Sequence[int] = (), dark: bool | None = None) -> "Figure":
+        """Draw latency and throughput against the batch size, at *batches* or 1, 2, 4, ... 1024."""
+        from roofline.report.views import sweep
+
+        return sweep(self, batches=batches, dark=dark)
+
+    def memory(self, *, dark: bool | None = None) -> "Figure":
+        """Draw what lies in memory while the network runs, and who holds it at the peak."""
+        from roofline.report.views import memory
+
+        return memory(self, dark=dark)

@@ -22,3 +22,16 @@ def layer_row(row: Row) -> tuple[str, ...]:
         row.name, row.kind, units.seconds(row.seconds), units.percent(row.share), units.scaled(row.cost.macs, "").strip(),
         units.significant(row.cost.bytes / 1e6), units.significant(row.cost.intensity, 2), row.bound,
     )  # fmt: skip
+
+
+def printable(name: str) -> str:
+    """Keep control characters, which a module's name may hold, from reaching the terminal or a figure."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def shorten(name: str, width: int) -> str:
+    """Cut the middle out of a name longer than *width*: the block and the last part tell layers apart."""
+    if len(name) <= width:
+        return name
+    tail = (width - 1) * 2 // 3
+    return f"{name[: width - 1 - tail]}…{name[-tail:]}"

@@ -14,32 +14,44 @@ from roofline import units
 from roofline.costmodel.analysis import Analysis, Row
 from roofline.costmodel.timemodel import BOUNDS
 from roofline.errors import RooflineError
-from roofline.report.rows import LAYER, SUMMARY, layer_row, summary_row
-
-COLOURS = {"compute": "green", "memory": "blue", "overhead": "red", "occupancy": "magenta"}
+from roofline.report.bars import COLOURS, Bar, Bars
+from roofline.report.rows import LAYER, SUMMARY, layer_row, printable, shorten, summary_row
 
 SORTS = ("time", "order", "flops", "bytes", "name")
 
 
-def to_text(analyses: Sequence[Analysis], *, width: int = 80, top: int = 10, depth: int | None = None, sort: str = "time") -> str:
+def to_text(
+    analyses: Sequence[Analysis], *, width: int = 80, top: int = 10, depth: int | None = None, sort: str = "time", bars: bool = False
+) -> str:
     """Write *analyses* as plain text *width* columns wide, without colours."""
+    return plain(render(analyses, top=top, depth=depth, sort=sort, bars=bars), width)
+
+
+def plain(content: RenderableType, width: int = 80) -> str:
+    """Write what would be printed as text *width* columns wide, without colours and trailing blanks."""
     console = Console(file=io.StringIO(), width=width, no_color=True, force_terminal=False)
-    console.print(render(analyses, top=top, depth=depth, sort=sort))
+    console.print(content)
     text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-def render(analyses: Sequence[Analysis], *, top: int = 10, depth: int | None = None, sort: str = "time") -> RenderableType:
-    """Return what to print: the whole report of a single analysis, or a table that compares several."""
+def render(
+    analyses: Sequence[Analysis], *, top: int = 10, depth: int | None = None, sort: str = "time", bars: bool = False
+) -> RenderableType:
+    """Return what to print: the whole report of a single analysis, or a table that compares several.
+
+    With *bars*, layers (or the analyses compared) are drawn as bars of what their time is spent on.
+    """
     if len(analyses) > 1:
-        return Group(comparison(analyses), *_footnotes(analyses))
-    return Group(*_report(analyses[0], top=top, depth=depth, sort=sort))
+        drawn = (Text(), Text("time, and what it is spent on", style="bold"), _latencies(analyses)) if bars else ()
+        return Group(comparison(analyses), *drawn, *_footnotes(analyses))
+    return Group(*_report(analyses[0], top=top, depth=depth, sort=sort, bars=bars))
 
 
 def comparison(analyses: Sequence[Analysis]) -> RenderableType:
     """Put several analyses side by side, one a line, without the columns that are the same in all of them."""
     rows = [summary_row(a) for a in analyses]
-    constant = [i for i in range(5) if len({row[i] for row in rows}) == 1]
+    constant = _constant(rows)
     kept = [i for i in range(len(SUMMARY)) if i not in constant]
     title = Text(
         ", ".join(f"{SUMMARY[i]} {rows[0][i]}" if SUMMARY[i] != "model" else rows[0][i] for i in constant) or "comparison", style="bold"
@@ -48,7 +60,21 @@ def comparison(analyses: Sequence[Analysis]) -> RenderableType:
     return Group(title, Text(), table)
 
 
-def _report(analysis: Analysis, *, top: int, depth: int | None, sort: str) -> Iterator[RenderableType]:
+def _constant(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Find which of the columns that say what was asked are the same in all of *rows*."""
+    return [i for i in range(5) if len({row[i] for row in rows}) == 1]
+
+
+def _latencies(analyses: Sequence[Analysis]) -> Bars:
+    """Draw a bar for each analysis, named by what tells it from the others."""
+    rows = [summary_row(a) for a in analyses]
+    kept = [i for i in range(5) if i not in _constant(rows)]
+    named = {2: "batch {}"}
+    names = [" ".join(named.get(i, "{}").format(row[i]) for i in kept) for row in rows]
+    return Bars([Bar(name, a.seconds_by_part) for name, a in zip(names, analyses, strict=True)])
+
+
+def _report(analysis: Analysis, *, top: int, depth: int | None, sort: str, bars: bool) -> Iterator[RenderableType]:
     yield _title(analysis)
     yield Text()
     yield _header(analysis)
@@ -64,7 +90,10 @@ def _report(analysis: Analysis, *, top: int, depth: int | None, sort: str) -> It
     ending = "" if len(shown) == len(rows) else f" of {len(rows)}"
     order = {"time": "slowest", "order": "first", "name": "first by name", "flops": "largest by FLOPs", "bytes": "largest by bytes"}[sort]
     yield Text(f"{order} {noun}: {len(shown)}{ending}", style="bold")
-    yield _groups("layer" if depth is None else "module", shown, counts=False)
+    if bars:
+        yield Bars([Bar(row.name, row.split, row.share) for row in shown])
+    else:
+        yield _groups("layer" if depth is None else "module", shown, counts=False)
     yield from _footnotes([analysis])
 
 
@@ -85,7 +114,7 @@ def sort_rows(rows: Sequence[Row], by: str) -> list[Row]:
 
 def _title(analysis: Analysis) -> Text:
     return Text.assemble(
-        (_printable(analysis.model), "bold cyan"), " on ", (analysis.hardware.name, "bold cyan"), f" ({analysis.hardware.id})"
+        (printable(analysis.model), "bold cyan"), " on ", (analysis.hardware.name, "bold cyan"), f" ({analysis.hardware.id})"
     )
 
 
@@ -129,13 +158,8 @@ _WORDS = ("model", "device", "precision", "mode", "kind of op", "layer", "module
 
 def _groups(first: str, rows: Sequence[Row], *, counts: bool) -> RenderableType:
     """Put groups of kernels in a table: kinds of op with their *counts*, or layers with their kind."""
-    lines = [(_printable(r.name), str(r.kernels) if counts else r.kind, *layer_row(r)[2:]) for r in rows]
+    lines = [(printable(r.name), str(r.kernels) if counts else r.kind, *layer_row(r)[2:]) for r in rows]
     return _Fitted((first, "n" if counts else "kind", *LAYER[2:]), lines, spare=("MACs", "MB"))
-
-
-def _printable(name: str) -> str:
-    """Keep control characters, which a module's name may hold, from reaching the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +192,6 @@ def _fitting(header: Sequence[str], widths: Sequence[int], spare: Sequence[str],
     return columns
 
 
-def shorten(name: str, width: int) -> str:
-    """Cut the middle out of a name longer than *width*: the block and the last part tell layers apart."""
-    if len(name) <= width:
-        return name
-    tail = (width - 1) * 2 // 3
-    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
-
-
 def _footnotes(analyses: Sequence[Analysis]) -> Iterator[RenderableType]:
     yield Text()
     unknown = analyses[0].unknown
@@ -184,6 +200,7 @@ def _footnotes(analyses: Sequence[Analysis]) -> Iterator[RenderableType]:
         yield Text(f"unknown ops, counted by their bytes only: {listed}", style="bold red")
     else:
         yield Text("unknown ops: none", style="dim")
+    yield from (Text(printable(remark)) for remark in dict.fromkeys(remark for a in analyses for remark in a.remarks))
     yield from (Text(note, style="dim") for note in _provenance(analyses))
     too_large = [a for a in analyses if a.peak_memory > a.hardware.memory_size]
     if too_large and len(analyses) > 1:

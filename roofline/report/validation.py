@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from roofline import units
@@ -13,6 +12,7 @@ from roofline.measurement.comparison import GROUP, LEGEND, Comparison, Failure, 
 from roofline.measurement.layers import Layers, kind_row
 from roofline.measurement.table import factor, figure, share
 from roofline.measurement.validate import HERE, Validation, doubts
+from roofline.report.document import document
 
 LISTED = 60
 """Timings that are listed, the farthest off first; the plot and the other formats have all."""
@@ -20,8 +20,9 @@ LISTED = 60
 BARS = 300
 """Timings up to which the intervals are drawn from the start."""
 
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-"""What the browser lets the page do: run what is in it, and load nothing."""
+STYLES = ("palette.css", "validation.css")
+SCRIPTS = ("inflate.js", "plots.js", "validation.js")
+"""Files of the page, in the order in which they stand there."""
 
 MOST_MODELS = 20
 """Networks up to which each may have a colour of its own."""
@@ -45,23 +46,7 @@ def to_html(validation: Validation) -> str:
     if layers.points:
         body += [_layers_plot(layers, validation.classification), *_layer_tables(layers, validation.classification)]
     body += [_listed(networks), _failures(networks.failures)]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{escape(title)}</title><style>{_beside('css')}</style></head><body><main>{''.join(body)}</main>"
-        f"<script>{_plotly()}</script><script>{_beside('js')}</script></body></html>\n"
-    )
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def _beside(suffix: str) -> str:
-    """Read the style or the script that belongs to this page."""
-    return Path(__file__).with_suffix(f".{suffix}").read_text(encoding="utf-8")
+    return document(title, f"<main>{''.join(body)}</main>", styles=STYLES, scripts=SCRIPTS)
 
 
 def _title(networks: Comparison) -> str:

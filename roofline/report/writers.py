@@ -8,11 +8,14 @@ from roofline.errors import RooflineError
 from roofline.report.export import to_csv, to_json, to_markdown
 from roofline.report.html import to_html
 
-WRITERS: Mapping[str, Callable[[Sequence[Analysis]], str]] = {".json": to_json, ".csv": to_csv, ".md": to_markdown, ".html": to_html}
+Writer = Callable[[Sequence[Analysis]], str]
+"""Turns analyses into the text of a file."""
+
+WRITERS: Mapping[str, Writer] = {".json": to_json, ".csv": to_csv, ".md": to_markdown, ".html": to_html}
 """Every format that a report is written in, by suffix."""
 
 
-def writer_for(path: str | Path) -> Callable[[Sequence[Analysis]], str]:
+def writer_for(path: str | Path) -> Writer:
     """Choose the format by the suffix of *path*; raise RooflineError for one that is not written."""
     suffix = Path(path).suffix.lower()
     if suffix not in WRITERS:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline.errors import ModelError, RooflineError, UnknownNameError
+from roofline.tracing import own
 from roofline.tracing.spec import BuiltModel, InputSpec, ModelSpec, make_inputs
+from roofline.tracing.zoos import load
 
 if TYPE_CHECKING:
     import torch
@@ -37,39 +39,41 @@ def build(spec: ModelSpec, device: str = "meta") -> BuiltModel:
         return load_exported(spec)
     if spec.runs_user_code:
         return _build_user(spec, device)
-    zoo, name = _resolve(spec.name)
+    zoo, name = resolve(spec.name)
     with _named_failure(spec.name):
-        return _build_timm(spec, name, device) if zoo == "timm" else _build_torchvision(spec, name, device)
+        return {"timm": _build_timm, "torchvision": _build_torchvision, "roofline": _build_own}[zoo](spec, name, device)
 
 
 def names(pattern: str = "*") -> tuple[str, ...]:
-    """List the networks whose name matches the shell *pattern*: timm's by bare name, torchvision's as `torchvision:NAME`."""
-    known = [*_timm_names(), *(f"torchvision:{name}" for name in _torchvision_names())]
+    """List the networks whose name matches the shell *pattern*: timm's by bare name, torchvision's as `torchvision:NAME`, then own ones."""
+    known = [*_timm_names(), *(f"torchvision:{name}" for name in _torchvision_names()), *own.LISTED]
     pattern = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
     return tuple(name for name in known if fnmatch.fnmatchcase(name, pattern))
 
 
 def _timm_names() -> list[str]:
-    import timm
+    return list(load("timm").list_models())
 
-    return list(timm.list_models())
+
+def _in_timm(name: str) -> bool:
+    return load("timm").is_model(name)
 
 
 def _torchvision_names() -> list[str]:
-    import torchvision.models
-
-    return list(torchvision.models.list_models())
+    return list(load("torchvision.models").list_models())
 
 
-def _resolve(name: str) -> tuple[str, str]:
+def resolve(name: str) -> tuple[str, str]:
     """Find which zoo holds *name*: timm first, unless a prefix says otherwise."""
     zoo, _, bare = name.rpartition(":")
-    if zoo in ("", "timm") and bare.partition(".")[0] in _timm_names():
+    if zoo == "" and own.is_own(bare):
+        return "roofline", bare
+    if zoo in ("", "timm") and _in_timm(bare.partition(".")[0]):
         return "timm", bare
     if zoo in ("", "torchvision") and bare in _torchvision_names():
         return "torchvision", bare
     known = {"timm": _timm_names, "torchvision": _torchvision_names}
-    candidates = [n for z, lister in known.items() if zoo in ("", z) for n in lister()]
+    candidates = [*(n for z, lister in known.items() if zoo in ("", z) for n in lister()), *(own.LISTED if zoo == "" else ())]
     close = _closest(bare, candidates)
     hint = f"; did you mean {', '.join(close)}?" if close else ";"
     raise UnknownNameError(f"unknown model {name!r}{hint} `roofline models PATTERN` lists the known ones; your own: net.py:build")
@@ -88,13 +92,15 @@ def _on(device: str, make: "Callable[[], torch.nn.Module]") -> "torch.nn.Module"
     if device != "meta":
         with torch.device(device):
             return make()
+    from roofline.tracing.blank import Uninitialised
+
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Uninitialised():
             return make()
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
             raise
-    with _parameters_on_meta():
+    with _parameters_on_meta(), Uninitialised():
         return make()
 
 
@@ -162,6 +168,8 @@ def _build_torchvision(spec: ModelSpec, name: str, device: str) -> BuiltModel:
     if not classifier and not spec.inputs:
         raise ModelError(f"torchvision:{name} is no image classifier; say what it takes, such as --input 1,3,520,520")
     options: dict[str, Any] = {"image_size": spec.image_size} if spec.image_size and name.startswith("vit_") else {}
+    if name == "googlenet":
+        options["aux_logits"] = False  # its published weights have none: it is trained with them only
     if not classifier and "weights_backbone" in inspect.signature(builder).parameters:
         options["weights_backbone"] = None
     with warnings.catch_warnings():
@@ -169,6 +177,13 @@ def _build_torchvision(spec: ModelSpec, name: str, device: str) -> BuiltModel:
         module = _on(device, lambda: builder(weights=None, **options))
     size = spec.image_size or getattr(module, "image_size", None) or _published_crop(name)
     return _ready(module, spec.inputs or (InputSpec((1, 3, size, size)),), device)
+
+
+def _build_own(spec: ModelSpec, name: str, device: str) -> BuiltModel:
+    load("timm")  # whose blocks they are made of
+    channels, size = spec.in_chans or 3, spec.image_size or own.image_size(name)
+    module = _on(device, lambda: own.make(name, channels))
+    return _ready(module, spec.inputs or (InputSpec((1, channels, size, size)),), device)
 
 
 def _published_crop(name: str) -> int:
@@ -184,29 +199,58 @@ def _build_user(spec: ModelSpec, device: str) -> BuiltModel:
     """Run the user's file or module, call the named function, and take the module it returns."""
     import torch
 
-    source, _, attribute = spec.name.rpartition(":")
-    is_file = source.endswith(".py")
-    try:
-        namespace = _load_file(Path(source)) if is_file else importlib.import_module(source)
-        make = _attribute(namespace, attribute, source)
-        module: Any = make if isinstance(make, torch.nn.Module) else _on(device, make)
-    except RooflineError:
-        raise
-    except ModuleNotFoundError as error:
-        if is_file or (error.name and not source.startswith(error.name)):
-            raise ModelError(f"{spec.name} failed: {error}") from error
-        raise UnknownNameError(
-            f"unknown model {spec.name!r}: no module named {error.name!r}; for a file write path/to/net.py:{attribute}"
-        ) from error
-    except Exception as error:
-        raise ModelError(f"{spec.name} failed: {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}") from error
-    if not isinstance(module, torch.nn.Module):
-        raise ModelError(f"{spec.name} returned {type(module).__name__}, not a torch.nn.Module; return the network itself")
+    with _user_failure(spec.name):
+        make = _loaded(spec.name)
+    module = make if isinstance(make, torch.nn.Module) else user_module(make, spec.name, device)
     size, channels = spec.image_size or 224, spec.in_chans or 3
     inputs = make_inputs(spec.inputs or (InputSpec((1, channels, size, size)),))
     from roofline.tracing.trace import meta_copy
 
     return BuiltModel(meta_copy(module) if device == "meta" else copy.deepcopy(module).eval(), inputs, trusted=False)
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """Run the user's file or module in *name* (`path/net.py:function`) and return the function; raise UnknownNameError or ModelError."""
+    with _user_failure(name):
+        found = _loaded(name)
+    if not callable(found):
+        raise ModelError(f"{name} is a {type(found).__name__}, not a function; name a function")
+    return found
+
+
+def user_module(make: "Callable[[], torch.nn.Module]", name: str, device: str = "meta") -> "torch.nn.Module":
+    """Call the user's function *make*, called *name*, with every tensor on *device*; raise ModelError unless it gives a module."""
+    import torch
+
+    with _user_failure(name):
+        module: Any = _on(device, make)
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(f"{name} returned {type(module).__name__}, not a torch.nn.Module; return the network itself")
+    return module
+
+
+def _loaded(name: str) -> Any:
+    source, _, attribute = name.rpartition(":")
+    namespace = _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+    return _attribute(namespace, attribute, source)
+
+
+@contextmanager
+def _user_failure(name: str) -> Generator[None]:
+    """Say in one line what went wrong in the code that *name* points to."""
+    source, _, attribute = name.rpartition(":")
+    try:
+        yield
+    except RooflineError:
+        raise
+    except ModuleNotFoundError as error:
+        if source.endswith(".py") or (error.name and not source.startswith(error.name)):
+            raise ModelError(f"{name} failed: {error}") from error
+        raise UnknownNameError(
+            f"unknown model {name!r}: no module named {error.name!r}; for a file write path/to/net.py:{attribute}"
+        ) from error
+    except Exception as error:
+        raise ModelError(f"{name} failed: {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}") from error
 
 
 def _attribute(namespace: Any, name: str, source: str) -> Any:

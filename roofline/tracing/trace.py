@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from roofline.errors import ModelError
 from roofline.graph import Graph, Kind, Op, Tensor, powers_of, singletons
+from roofline.tracing.layouts import promised
 
 BATCH_PROBE = 7919
 """Batch size at which a network is traced: a prime larger than any factor of its other sizes, so every size that it
@@ -43,6 +44,7 @@ WHOLE = frozenset({
     "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d",
     "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "repeat_interleave", "stack", "where", "var",
     "std", "log_sigmoid", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "floor_divide", "true_divide", "concat",
+    "silu_backward", "mish_backward",
 })  # fmt: skip
 """Composite operators that are kept as one op; every other composite is recorded as the operators it is made of."""
 
@@ -53,28 +55,41 @@ _RELABELS = frozenset({"detach_", "squeeze_", "unsqueeze_", "t_", "transpose_", 
 _NEEDS_VALUES = frozenset({"_local_scalar_dense", "item", "nonzero", "masked_select", "unique_consecutive", "_unique2", "equal"})
 
 
-def record(module: torch.nn.Module, inputs: Sequence[torch.Tensor], *, name: str = "", verify: bool = True, fixed: bool = False) -> Graph:
+Runner = Callable[[torch.nn.Module, Sequence[torch.Tensor], str], Graph]
+"""Runs a module once on inputs, and gives its graph the name."""
+
+
+def record(
+    module: torch.nn.Module,
+    inputs: Sequence[torch.Tensor],
+    *,
+    name: str = "",
+    verify: bool = True,
+    fixed: bool = False,
+    run: Runner | None = None,
+) -> Graph:
     """Record one inference of *module* on meta tensors shaped like *inputs* and return it at the batch size of *inputs*.
 
     The first dimension shared by all inputs is the batch. The network runs at a prime batch size, so that the graph
     holds for every batch; with *verify* it runs a second time at another one, and where the two disagree (code that
-    depends on the batch size) the graph is fixed at the shapes given, as it is with *fixed*. Raises ModelError when the
-    network cannot run.
+    depends on the batch size) the graph is fixed at the shapes given, as it is with *fixed*. *run* records something else
+    than an inference. Raises ModelError when the network cannot run.
     """
+    run = run or _run
     batch = None if fixed else _common_batch(inputs)
     if batch is not None:
         try:
             buffers = [*module.buffers()]
-            graph = _probe(module, inputs, name)
-            other = _run(module, _at_batch(inputs, _SECOND_PROBE), name) if verify else None
+            graph = _probe(module, inputs, name, run)
+            other = run(module, _at_batch(inputs, _SECOND_PROBE), name) if verify else None
             filled = _keeps_tensors(module, buffers) if other is None else not _same(graph, other)
             if filled:  # perhaps the first run filled the network's own caches, which no later run does
-                graph = _probe(module, inputs, name)
+                graph = _probe(module, inputs, name, run)
             if other is None or _same(graph, other):
                 return graph.with_batch(batch)
         except ModelError:
             pass  # a network that runs at its own batch size only is traced there, below
-    return replace(_run(module, inputs, name), batch=None)
+    return replace(run(module, inputs, name), batch=None)
 
 
 def meta_copy(module: torch.nn.Module) -> torch.nn.Module:
@@ -89,7 +104,7 @@ def meta_copy(module: torch.nn.Module) -> torch.nn.Module:
 
 def _meta_like(tensor: torch.Tensor) -> torch.Tensor:
     meta = torch.empty_like(tensor, device="meta")
-    return torch.nn.Parameter(meta, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else meta
+    return torch.nn.Parameter(meta, requires_grad=tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else meta
 
 
 def _common_batch(inputs: Sequence[torch.Tensor]) -> int | None:
@@ -101,8 +116,8 @@ def _at_batch(inputs: Sequence[torch.Tensor], batch: int) -> list[torch.Tensor]:
     return [torch.empty((batch, *t.shape[1:]), dtype=t.dtype, device="meta") for t in inputs]
 
 
-def _probe(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> Graph:
-    return _mark_batch(replace(_run(module, _at_batch(inputs, BATCH_PROBE), name), batch=BATCH_PROBE))
+def _probe(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str, run: Runner) -> Graph:
+    return _mark_batch(replace(run(module, _at_batch(inputs, BATCH_PROBE), name), batch=BATCH_PROBE))
 
 
 def _keeps_tensors(module: torch.nn.Module, buffers: Sequence[torch.Tensor]) -> bool:
@@ -110,7 +125,11 @@ def _keeps_tensors(module: torch.nn.Module, buffers: Sequence[torch.Tensor]) -> 
     if [*map(id, module.buffers())] != [*map(id, buffers)]:
         return True
     common = frozenset(vars(torch.nn.Module()))  # parameters, buffers, hooks: what every module has
-    return any(_holds_tensor(value) for m in module.modules() for name, value in vars(m).items() if name not in common)
+    values = (value for m in module.modules() for name, value in vars(m).items() if name not in common)
+    return any(_holds_tensor(value) for value in values if value.__class__ not in _ATOMS)
+
+
+_ATOMS = frozenset({bool, int, float, str, type(None)})
 
 
 def _holds_tensor(value: Any) -> bool:
@@ -121,15 +140,23 @@ def _holds_tensor(value: Any) -> bool:
 
 def _mark_batch(graph: Graph) -> Graph:
     """Note on every size that the probe batch divides which power of the batch it is proportional to."""
-    tensors = tuple(
-        t if t.kind in ("weight", "buffer") else replace(t, batch_powers=powers_of(t.shape, BATCH_PROBE) or ()) for t in graph.tensors
-    )
-    ops = tuple(replace(op, batch_attrs=_batch_attrs(op)) for op in graph.ops)
+    tensors = tuple(t if t.kind in ("weight", "buffer") else _marked(t) for t in graph.tensors)
+    ops = tuple(replace(op, batch_attrs=powers) if (powers := _batch_attrs(op)) else op for op in graph.ops)
     return replace(graph, tensors=tensors, ops=ops)
 
 
+def _marked(t: Tensor) -> Tensor:
+    powers = _powers_of_shape(t.shape)
+    return Tensor(t.id, t.shape, t.dtype, t.kind, t.storage, t.name, t.density, powers) if powers else t
+
+
+@cache
+def _powers_of_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return powers_of(shape, BATCH_PROBE) or ()
+
+
 def _batch_attrs(op: Op) -> dict[str, Any]:
-    powers = {key: powers_of(value, BATCH_PROBE) for key, value in op.attrs.items()}
+    powers = {key: powers_of(value, BATCH_PROBE) for key, value in op.attrs.items() if value.__class__ in (int, tuple)}
     return {key: power for key, power in powers.items() if power is not None}
 
 
@@ -146,7 +173,7 @@ def _same(graph: Graph, other: Graph) -> bool:
 
 
 def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> Graph:
-    tape = _Tape(name or type(module).__name__)
+    tape = Tape(name or type(module).__name__)
     for path, parameter in module.named_parameters():
         tape.add(parameter, "weight", path)
     for path, buffer in module.named_buffers():
@@ -160,15 +187,20 @@ def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> 
         stack.enter_context(decomposed_attention())
         modules: Any = {path: type(m).__name__ for path, m in module.named_modules()} if interpret is None else module.modules_by_path
         stack.enter_context(module_paths(module, tape))
-        stack.enter_context(_Recorder(tape))
+        stack.enter_context(Recorder(tape))
         try:
             result = module(*inputs) if interpret is None else interpret(tape, inputs)
         except ModelError:
             raise
         except Exception as error:
-            shapes = ", ".join("x".join(map(str, t.shape[1:])) for t in inputs)
-            raise ModelError(f"{name or type(module).__name__} failed on an input of {shapes} per item: {_first_line(error)}") from error
+            raise failure(error, name or type(module).__name__, inputs) from error
     return tape.graph(result, name, modules)
+
+
+def failure(error: Exception, name: str, inputs: Sequence[torch.Tensor]) -> ModelError:
+    """Say that the network called *name* failed on *inputs*."""
+    shapes = ", ".join("x".join(map(str, t.shape[1:])) for t in inputs)
+    return ModelError(f"{name} failed on an input of {shapes} per item: {_first_line(error)}")
 
 
 def _first_line(error: BaseException) -> str:
@@ -188,7 +220,7 @@ def decomposed_attention() -> Generator[None]:
 
 
 @contextmanager
-def module_paths(module: torch.nn.Module, tape: "_Tape") -> Generator[None]:
+def module_paths(module: torch.nn.Module, tape: "Tape") -> Generator[None]:
     """Keep *tape.path* at the path of the innermost module that is running."""
     paths = {id(m): path for path, m in module.named_modules()}
     stack: list[str] = []
@@ -209,12 +241,17 @@ def module_paths(module: torch.nn.Module, tape: "_Tape") -> Generator[None]:
         after.remove()
 
 
-class _Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):
     """Run each operator on meta tensors and write it on the tape."""
 
-    def __init__(self, tape: "_Tape") -> None:
+    def __init__(self, tape: "Tape") -> None:
         super().__init__()
         self.tape = tape
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say that this mode needs no guard against the compiler, which is slow to import."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         signature = signature_of(func)
@@ -267,19 +304,22 @@ def signature_of(func: Any) -> Signature:
 
 
 @dataclass(slots=True)
-class _Tape:
-    """Collect tensors and ops while the network runs; the only mutable object of this module."""
+class Tape:
+    """Collect tensors and ops while the network runs; the only mutable object of this module.
+
+    A tensor is known by `key`, which must be its own as long as the tape runs: `hold` sees to that.
+    """
 
     name: str
     path: str = ""
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
-    ids: dict[int, int] = field(default_factory=dict)  # id() of a live torch tensor -> its current Tensor id
+    ids: dict[Any, int] = field(default_factory=dict)  # key of a live torch tensor -> its current Tensor id
     roots: dict[int, int] = field(default_factory=dict)  # storage -> id of the tensor that owns it
     overwritten: dict[int, int] = field(default_factory=dict)  # root -> id of the last in-place result in it
     alive: list[Any] = field(default_factory=list)  # keeps tensors and storages alive, as id() is reused after death
     metas: dict[int, torch.Tensor] = field(default_factory=dict)
-    results: dict[Any, _Layout] = field(default_factory=dict)
+    results: dict[Any, _Layout | list[_Layout | None]] = field(default_factory=dict)
 
     def add(self, tensor: torch.Tensor, kind: Kind, name: str = "") -> int:
         """Give *tensor* the next id; a tensor in known memory shares its storage."""
@@ -292,9 +332,17 @@ class _Tape:
             known = ", ".join(sorted(set(DTYPE_NAMES.values())))
             raise ModelError(f"cannot trace {self.name}: it uses the data type {tensor.dtype}, which has no cost model; use one of {known}")
         self.tensors.append(Tensor(new, shape, dtype, kind, root, name))
-        self.ids[id(tensor)] = new
-        self.alive += (tensor, storage)
+        self.ids[self.key(tensor)] = new
+        self.hold(tensor, storage)
         return new
+
+    def key(self, tensor: torch.Tensor) -> Any:
+        """Tell *tensor* from every other one."""
+        return id(tensor)
+
+    def hold(self, tensor: torch.Tensor, storage: torch.UntypedStorage) -> None:
+        """Keep what `key` and the address of *storage* are made of from being used again."""
+        self.alive += (tensor, storage)
 
     def on_meta(self, value: Any) -> Any:
         """Replace tensors that hold numbers (constants the code made itself) by their meta twins."""
@@ -314,15 +362,18 @@ class _Tape:
         key = (func, tuple(map(_call_key, args)), tuple((role, _call_key(value)) for role, value in kwargs.items()))
         known = self.results.get(key)
         if known is not None:
-            return torch.empty_strided(known[0], known[1], dtype=known[2], device="meta")
-        result = func(*args, **kwargs)
-        if _is_fresh(result, (*args, *kwargs.values())):
-            self.results[key] = (result.shape, result.stride(), result.dtype)
+            return tuple(map(_made, known)) if isinstance(known, list) else _made(known)
+        result = promised(func, args, kwargs)
+        result, given = func(*args, **kwargs) if result is None else result, (*args, *kwargs.values())
+        if _is_fresh(result, given):
+            self.results[key] = _layout(result)
+        elif type(result) is tuple and all(t is None or _is_fresh(t, given) for t in result):
+            self.results[key] = [None if t is None else _layout(t) for t in result]
         return result
 
     def read(self, tensor: torch.Tensor) -> int:
         """Return the id of *tensor*, after an alias op if its memory was overwritten through another view."""
-        known = self.ids.get(id(tensor))
+        known = self.ids.get(self.key(tensor))
         if known is None:
             return self.add(tensor, "buffer")
         last = self.overwritten.get(self.tensors[known].storage, -1)
@@ -356,9 +407,18 @@ class _Tape:
 
     def graph(self, result: Any, name: str, modules: dict[str, str]) -> Graph:
         """Freeze what was recorded; the tensors found in *result* are the outputs."""
-        outputs = tuple(dict.fromkeys(self.ids[id(t)] for t in _nested_tensors(result) if id(t) in self.ids))
+        keys = map(self.key, _nested_tensors(result))
+        outputs = tuple(dict.fromkeys(self.ids[key] for key in keys if key in self.ids))
         ops = tuple(self.ops)
         return Graph(tuple(self.tensors), ops, singletons(ops), outputs, name=name, modules=modules)
+
+
+def _layout(tensor: torch.Tensor) -> _Layout:
+    return tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _made(layout: _Layout | None) -> torch.Tensor | None:
+    return None if layout is None else torch.empty_strided(layout[0], layout[1], dtype=layout[2], device="meta")
 
 
 def _call_key(value: Any) -> Any:

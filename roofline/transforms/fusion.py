@@ -4,11 +4,12 @@ Fusing only regroups ops: FLOPs stay, and tensors that stay inside a kernel are 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from roofline.cost import work
 from roofline.graph import Graph, Op, singletons
+from roofline.transforms.selection import EVERYWHERE, Where
 from roofline.units import BITS
 
 POINTWISE = frozenset({"activation", "elementwise", "compare", "cast", "create"})
@@ -24,34 +25,52 @@ def fuse(graph: Graph, may_join: Join) -> Graph:
     """Merge each op into the kernel of its latest input where *may_join* allows it.
 
     Joining the latest producer is always safe: every other input was made by an earlier kernel. A view stays with the
-    kernel it looks at, as it costs nothing anywhere; views of weights come first.
+    kernel it looks at, as it costs nothing anywhere; views of weights come first. Ops that share a kernel already join
+    together, or stay together.
     """
     kernels: list[list[Op]] = []
     home: dict[int, int] = {}
     constant_views: list[int] = []
-    for op in graph.ops:
-        made = [home[t] for t in op.inputs if t in home]
-        latest = max(made, default=None)
-        if latest is None and graph.is_view(op):
-            constant_views.append(op.id)
+    for group in graph.kernels:
+        ops = [graph.ops[i] for i in group]
+        latest = max((home[t] for op in ops for t in op.inputs if t in home), default=None)
+        if latest is None and len(ops) == 1 and graph.is_view(ops[0]):
+            constant_views.append(ops[0].id)
             continue
-        if latest is not None and (graph.is_view(op) or may_join(op, kernels[latest])):
-            kernels[latest].append(op)
+        if latest is not None and _all_join(ops, latest, kernels[latest], home, graph, may_join):
+            kernels[latest] += ops
         else:
             latest = len(kernels)
-            kernels.append([op])
-        home.update(dict.fromkeys(op.outputs, latest))
+            kernels.append(ops)
+        home.update((t, latest) for op in ops for t in op.outputs)
     grouped = tuple(tuple(op.id for op in ops) for ops in kernels)
     return replace(graph, kernels=tuple((i,) for i in constant_views) + grouped)
 
 
-def fold_batch_norm(graph: Graph) -> Graph:
-    """Drop each batch norm that follows a convolution or a linear layer alone; its shift becomes the bias."""
+def _all_join(ops: Sequence[Op], latest: int, kernel: Sequence[Op], home: Mapping[int, int], graph: Graph, may_join: Join) -> bool:
+    """Tell whether *ops*, of which the first reads what *kernel* makes, may join it one after another."""
+    if latest != max((home[t] for t in ops[0].inputs if t in home), default=None):
+        return False
+    grown = list(kernel)
+    for op in ops:
+        if not (graph.is_view(op) or may_join(op, grown)):
+            return False
+        grown.append(op)
+    return True
+
+
+def chosen_only(join: Join, where: Where) -> Join:
+    """Let *join* decide on ops in the layers that *where* chooses; no other joins."""
+    return join if where == EVERYWHERE else lambda op, kernel: where(op.module) and join(op, kernel)
+
+
+def fold_batch_norm(graph: Graph, where: Where = EVERYWHERE) -> Graph:
+    """Drop each batch norm chosen that follows a convolution or a linear layer alone; its shift becomes the bias."""
     renamed: dict[int, int] = {}
     biases: dict[int, int] = {}
     dropped: set[int] = set()
     for op in graph.ops:
-        if op.name != "batch_norm":
+        if op.name != "batch_norm" or not where(op.module):
             continue
         source = op.inputs[0]
         before = graph.producer.get(source)
@@ -63,8 +82,10 @@ def fold_batch_norm(graph: Graph) -> Graph:
             if shift is not None and before.input("bias") is None:
                 biases[before.id] = shift
     kept = [_with_bias(op, renamed, biases) for op in graph.ops if op.id not in dropped]
+    position = {op.id: i for i, op in enumerate(kept)}
+    groups = (tuple(position[i] for i in group if i in position) for group in graph.kernels)
     ops = tuple(replace(op, id=i) for i, op in enumerate(kept))
-    return replace(graph, ops=ops, kernels=singletons(ops))
+    return replace(graph, ops=ops, kernels=tuple(group for group in groups if group))
 
 
 def _foldable(before: Op, output: int, graph: Graph) -> bool:
@@ -79,9 +100,9 @@ def _with_bias(op: Op, renamed: dict[int, int], biases: dict[int, int]) -> Op:
     return replace(op, inputs=(*op.inputs, biases[op.id]), roles=(*op.roles, "bias")) if op.id in biases else op
 
 
-def fuse_compiled(graph: Graph) -> Graph:
+def fuse_compiled(graph: Graph, where: Where = EVERYWHERE) -> Graph:
     """Fuse as a pointwise compiler does: elementwise chains with the reductions they feed; products stay library calls."""
-    kinds = [work(op, graph).kind for op in graph.ops]
+    kinds = _kinds(graph)
 
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:
         if any(kinds[o.id] not in POINTWISE | REDUCING and not graph.is_view(o) and o.name not in _GENERATED for o in kernel):
@@ -92,13 +113,13 @@ def fuse_compiled(graph: Graph) -> Graph:
             return False
         return _reads_space(op, kernel, graph)
 
-    return fuse(graph, may_join)
+    return fuse(graph, chosen_only(may_join, where))
 
 
-def fuse_engine(graph: Graph) -> Graph:
+def fuse_engine(graph: Graph, where: Where = EVERYWHERE) -> Graph:
     """Fuse as an inference engine does: batch norms folded, then bias, activation and residual into each product."""
-    graph = fold_batch_norm(graph)
-    kinds = [work(op, graph).kind for op in graph.ops]
+    graph = fold_batch_norm(graph, where)
+    kinds = _kinds(graph)
 
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:
         if kinds[op.id] not in POINTWISE and op.name != "batch_norm":
@@ -106,16 +127,42 @@ def fuse_engine(graph: Graph) -> Graph:
         hosts = PRODUCTS | POINTWISE | NORMS
         return all(kinds[o.id] in hosts or graph.is_view(o) for o in kernel) and _same_space(op, kernel, graph)
 
-    return fuse(graph, may_join)
+    return fuse(graph, chosen_only(may_join, where))
+
+
+def fuse_activation(graph: Graph, where: Where = EVERYWHERE) -> Graph:
+    """Compute each activation in the kernel that makes its input, swish in two ops (a sigmoid and a product) too."""
+    kinds = _kinds(graph)
+
+    def may_join(op: Op, kernel: Sequence[Op]) -> bool:
+        swish = op.name == "mul" and any(o.name in _GATES and set(o.inputs) <= set(op.inputs) for o in kernel)
+        if kinds[op.id] != "activation" and not swish:
+            return False
+        return all(kinds[o.id] in _EPILOGUE_HOSTS or graph.is_view(o) for o in kernel) and _same_space(op, kernel, graph)
+
+    return fuse(graph, chosen_only(may_join, where))
+
+
+def fuse_residual(graph: Graph, where: Where = EVERYWHERE) -> Graph:
+    """Add each residual in the kernel that makes the later of the two summands."""
+    kinds = _kinds(graph)
+
+    def may_join(op: Op, kernel: Sequence[Op]) -> bool:
+        sums = op.name == "add" and len({t for t in op.inputs if graph.tensors[t].kind != "weight"}) == 2
+        return sums and all(kinds[o.id] in _EPILOGUE_HOSTS or graph.is_view(o) for o in kernel) and _same_space(op, kernel, graph)
+
+    return fuse(graph, chosen_only(may_join, where))
 
 
 def fuse_ideal(graph: Graph, capacity: float) -> Graph:
     """Fuse depth first while the rows and weights that a chain keeps in flight fit in *capacity* bytes of on-chip memory.
 
     A sliding window needs as many rows of its input as it is high; an op that needs its whole input (global pooling,
-    attention, softmax) keeps that of one item. Items of the batch pass one after another, so weights are kept too.
+    attention, softmax) keeps that of one item. Items of the batch pass one after another, so weights are kept too. An op that
+    keeps nothing, such as an activation, joins even where the weights before it are too large to stay. What was merged before
+    is taken apart first.
     """
-    graph = fold_batch_norm(graph)
+    graph = fold_batch_norm(replace(graph, kernels=singletons(graph.ops)))
     held: dict[int, float] = {}
 
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:
@@ -123,15 +170,17 @@ def fuse_ideal(graph: Graph, capacity: float) -> Graph:
         so_far = held.get(kernel[0].id)
         if so_far is None:
             so_far = sum(_weights(o, graph) for o in kernel)
-        needed = so_far + _weights(op, graph) + sum(_in_flight(op, t, graph) for t in op.inputs if t in inside)
-        if needed > capacity:
+        added = _weights(op, graph) + sum(_in_flight(op, t, graph) for t in op.inputs if t in inside)
+        if added and so_far + added > capacity:
             return False
-        held[kernel[0].id] = needed
+        held[kernel[0].id] = so_far + added
         return True
 
     return fuse(graph, may_join)
 
 
+_EPILOGUE_HOSTS = PRODUCTS | POINTWISE | NORMS
+_GATES = frozenset({"sigmoid", "hardsigmoid"})
 _GENERATED = frozenset({"cat", "pad", "constant_pad_nd", "roll", "clone", "index", "_unsafe_index"})
 _COSTLY = frozenset({"silu", "sigmoid", "gelu", "mish", "tanh", "elu", "selu", "celu", "softplus", "exp", "log_sigmoid"})
 _WINDOWED = frozenset({"max_pool2d", "avg_pool2d", "max_pool2d_with_indices", "avg_pool1d", "max_pool1d"})
@@ -141,6 +190,10 @@ def _written_out(op: Op, kernel: Sequence[Op], graph: Graph) -> bool:
     """Tell whether a compiler stores what *op* reduces: others read it too, and computing it again would cost an exponential."""
     shared = len(graph.consumers[op.inputs[0]]) > 1
     return shared and any(o.name in _COSTLY for o in kernel)
+
+
+def _kinds(graph: Graph) -> list[str]:
+    return [work(op, graph).kind for op in graph.ops]
 
 
 def _numel(op: Op, graph: Graph) -> int:

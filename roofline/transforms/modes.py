@@ -1,16 +1,32 @@
 """Turn a graph into the kernels that an execution mode runs: who executes the network decides what is fused."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from roofline.errors import UnknownNameError
-from roofline.graph import Graph
+from roofline.graph import Graph, is_step
 from roofline.transforms.fusion import fuse_compiled, fuse_engine, fuse_ideal
+from roofline.transforms.step import execute_step
 
 Mode = Literal["eager", "compiled", "engine", "ideal"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 Layout = Literal["nchw", "nhwc"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a network is run: by whom, and in which order its images lie in memory.
+
+    *replayed* launches come from a captured graph, so that no host dispatches op by op. *capacity* is the on-chip memory in bytes
+    that mode `ideal` may use; None is that of the device.
+    """
+
+    mode: Mode
+    layout: Layout
+    replayed: bool = False
+    capacity: float | None = None
 
 
 def check_mode(mode: str) -> Mode:
@@ -33,8 +49,10 @@ def execute(graph: Graph, mode: Mode, capacity: float) -> Graph:
 
     `eager` runs one kernel per op (or the kernels a what-if has merged already); `compiled` fuses pointwise chains;
     `engine` folds batch norms and fuses what follows a product; `ideal` fuses depth first while what a chain keeps in
-    flight fits in *capacity* bytes of on-chip memory.
+    flight fits in *capacity* bytes of on-chip memory. A training step is run by the first two only.
     """
+    if is_step(graph):
+        return execute_step(graph, mode)
     if mode == "compiled":
         return fuse_compiled(graph)
     if mode == "engine":

@@ -90,16 +90,16 @@ _FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\
 _WORDS = {"": None, "~": None, "null": None, "Null": None, "true": True, "True": True, "false": False, "False": False}
 
 
-def parse(path: Path) -> Node:
-    """Read the file at *path* as one mapping, or raise UnreadableError."""
+def parse(path: Path, noun: str = "profile", keys: str = "`schema`, `name`, `engines`") -> Node:
+    """Read the file at *path*, a *noun*, as one mapping of *keys* and others, or raise UnreadableError."""
     file = str(path)
-    text = _text(path)
+    text = _text(path, noun)
     try:
-        root = _root(iter(_Loader(text).get_event, None), file)
+        root = _root(iter(_Loader(text).get_event, None), file, noun)
     except yaml.YAMLError as error:
         raise UnreadableError(_syntax_problem(file, text, error)) from None
     if not isinstance(root.value, dict):
-        raise UnreadableError(Problem(file, root.line, "", "must be a mapping of keys such as `schema`, `name`, `engines`"))
+        raise UnreadableError(Problem(file, root.line, "", f"must be a mapping of keys such as {keys}"))
     return root
 
 
@@ -108,13 +108,13 @@ def _parse_cached(path: Path, _modified: int) -> Node:
     return parse(path)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, noun: str) -> str:
     try:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "no such file"
-            raise UnreadableError(Problem(str(path), 0, "", f"{what}; give a YAML profile"))
+            raise UnreadableError(Problem(str(path), 0, "", f"{what}; give a YAML {noun}"))
         if (size := path.stat().st_size) > MAX_BYTES:
-            raise UnreadableError(Problem(str(path), 0, "", f"has {size} bytes; a profile has at most {MAX_BYTES}"))
+            raise UnreadableError(Problem(str(path), 0, "", f"has {size} bytes; a {noun} has at most {MAX_BYTES}"))
         return _decoded(path, path.read_bytes())
     except OSError as error:
         raise UnreadableError(Problem(str(path), 0, "", f"cannot be read: {error.strerror}")) from None
@@ -137,10 +137,10 @@ def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
     return Problem(file, line, "", f"not valid YAML: {what}{hint}")
 
 
-def _root(events: Iterator[Any], file: str) -> Node:
+def _root(events: Iterator[Any], file: str, noun: str) -> Node:
     next(events)  # the start of the stream
     if isinstance(next(events), yaml.StreamEndEvent):
-        raise UnreadableError(Problem(file, 1, "", "is empty; a profile is a mapping of keys"))
+        raise UnreadableError(Problem(file, 1, "", f"is empty; a {noun} is a mapping of keys"))
     root = _node(events, next(events), file, ())
     next(events)  # the end of the document
     if not isinstance(extra := next(events), yaml.StreamEndEvent):

@@ -1,16 +1,6 @@
-"use strict";
 /* Draw predicted over measured time from the columns in the page: a column of words is {words, codes}, one of figures an array. */
-const COLOURS = ["#2f86c9", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b7a900", "#8f5fd7", "#a65628", "#7f7f7f"];
-const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "x", "star", "triangle-down", "hexagon", "bowtie"];
-
-/* The page stays off the network: no button that shares a chart. */
-const OPTIONS = {
-  displaylogo: false, responsive: true, plotlyServerURL: "",
-  modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
-};
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const cell = (column, i) => (Array.isArray(column) ? column[i] : column.words[column.codes[i]]);
 const plain = (value) => String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
@@ -101,4 +91,7 @@ function draw(id) {
   show();
 }
 
-document.querySelectorAll(".plot").forEach((element) => draw(element.id.replace(/-plot$/, "")));
+run(async () => {
+  await loadPlotly();
+  document.querySelectorAll(".plot").forEach((element) => draw(element.id.replace(/-plot$/, "")));
+});

@@ -1,0 +1,166 @@
+"""Say what kernels ask of any device: class, arithmetic, shape, and the bytes that come from farther away than a cache holds.
+
+The class of a kernel says which implementation a library runs for it: engine, window, stride and what is read again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.cost import KINDS
+from roofline.costmodel.calibration import CLASSES
+from roofline.costmodel.columns import OUTPUT, Columns, Floats, Ints
+
+Bools = NDArray[np.bool_]
+
+LARGE = 32 * 2.0**20
+"""Bytes from which glibc asks the system for the memory of every single tensor, and gives it back when the tensor is freed: the
+most that its threshold grows to, as mallopt(3) tells of M_MMAP_THRESHOLD on 64-bit systems. Each page is cleared anew."""
+
+_BY_KIND = {
+    "conv": "conv 3x3", "pointwise conv": "pointwise", "depthwise conv": "depthwise 3", "grouped conv": "grouped",
+    "compare": "elementwise", "pool": "window pool",
+}  # fmt: skip
+_CLASS_OF_KIND = np.array([CLASSES.index(_BY_KIND.get(kind, kind if kind in CLASSES else "other")) for kind in KINDS])
+_TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
+_REORDERED = _TRANSPOSED | (np.array(KINDS) == "depthwise conv")
+
+_BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "reordered", "biased", "ops", "views")
+_BY_BATCH = ("matrix_flops", "vector_flops", "depth", "columns", "results", "read_bytes", "output_bytes", "fresh")
+
+
+@dataclass(frozen=True, eq=False)
+class Demand:
+    """What each kernel asks of any device: (kernels,) arrays, and from *matrix_flops* on (batches, kernels).
+
+    *klass* is a position in CLASSES; the codes are positions in *matrix_types* and *vector_types*, of which products use
+    *product_types*. *misaligned* tells whether channels do not suit a matrix engine, *reordered* whether a product reads an
+    image, *biased* whether a bias is added. *depth* and *columns* are the inner and outer sides of the product, in one row where
+    the batch does not matter, and *results* what it computes side by side; *read_bytes* are activations, *fresh* the bytes of
+    memory that a CPU's system must clear first. *through* holds the bytes that come from farther away than each of *distances*:
+    (distances, batches, kernels).
+    """
+
+    klass: Ints
+    matrix_code: Ints
+    vector_code: Ints
+    pruned: Bools
+    misaligned: Bools
+    reordered: Bools
+    biased: Bools
+    ops: Ints
+    views: Ints
+    matrix_flops: Floats
+    vector_flops: Floats
+    depth: Floats
+    columns: Floats
+    results: Floats
+    read_bytes: Floats
+    output_bytes: Floats
+    fresh: Floats
+    through: Floats
+    distances: tuple[float, ...]
+    matrix_types: tuple[str, ...]
+    vector_types: tuple[str, ...]
+    product_types: frozenset[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of batches and of kernels."""
+        return self.matrix_flops.shape
+
+    def take(self, kernels: Ints) -> "Demand":
+        """Return the demand of some kernels, by position."""
+        return replace(self, **{name: np.take(getattr(self, name), kernels, axis=-1) for name in (*_BY_KERNEL, *_BY_BATCH, "through")})
+
+    def distinct(self) -> tuple["Demand", Ints]:
+        """Return the demand of all kernels that differ in it, and for each kernel the position of its own: networks repeat blocks."""
+        arrays = (np.asarray(getattr(self, name), dtype=np.float64) for name in (*_BY_KERNEL, *_BY_BATCH, "through"))
+        table = np.concatenate([array.reshape(-1, self.shape[1]) for array in arrays]).T.copy()
+        known: dict[bytes, int] = {}
+        which = np.array([known.setdefault(kernel.tobytes(), len(known)) for kernel in table], dtype=np.int64)
+        return self.take(np.unique(which, return_index=True)[1]), which
+
+
+def demand(columns: Columns, distances: Sequence[float]) -> Demand:
+    """Read what the kernels of *columns* ask, with the bytes that come from farther away than each of *distances*."""
+    (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
+    return Demand(
+        klass=classify(columns),
+        matrix_code=matrix_code,
+        vector_code=vector_code,
+        pruned=columns.pruned,
+        misaligned=_misaligned(columns),
+        reordered=_TRANSPOSED[columns.kind] & (columns.matrix_flops[0] > 0),
+        biased=(columns.bias[0] > 0) & (columns.ops == 1),  # a merged kernel adds it on the way
+        ops=columns.ops,
+        views=columns.views,
+        matrix_flops=columns.matrix_flops,
+        vector_flops=columns.vector_flops,
+        depth=_alike(columns.depth),
+        columns=_alike(columns.columns),
+        results=columns.results,
+        read_bytes=columns.input_bytes,
+        output_bytes=columns.output_bytes,
+        fresh=_fresh(columns),
+        through=_through(columns, distances),
+        distances=tuple(distances),
+        matrix_types=matrix_types,
+        vector_types=vector_types,
+        product_types=columns.product_types,
+    )
+
+
+def _alike(values: Floats) -> Floats:
+    """Keep one row of *values* where the batch does not matter."""
+    return values[:1] if (values == values[:1]).all() else values
+
+
+def classify(columns: Columns) -> Ints:
+    """Give the position in CLASSES of every kernel."""
+    found = _CLASS_OF_KIND[columns.kind]
+    taps, strided = columns.taps[0], columns.stride[0] > 1
+    reads, written = columns.input_bytes[0], columns.output_bytes[0]
+
+    def name(kind: str, mask: Bools, label: str) -> None:
+        found[(columns.kind == KINDS.index(kind)) & mask] = CLASSES.index(label)
+
+    name("conv", taps != 9, "conv wide")
+    name("conv", strided, "conv strided")
+    name("pointwise conv", strided, "pointwise strided")
+    name("depthwise conv", taps > 9, "depthwise 5")
+    name("depthwise conv", taps > 25, "depthwise 7")
+    name("depthwise conv", taps > 49, "depthwise wide")
+    name("elementwise", (reads > written) & (reads < 1.5 * written), "broadcast")  # one operand smaller than the result
+    name("pool", (reads > 8 * written) & ~strided, "global pool")
+    return found
+
+
+def _misaligned(columns: Columns) -> Bools:
+    """Tell where a matrix engine cannot load whole vectors: channels no multiple of 8, or groups whose width is no power of two."""
+    width, depth = columns.columns[0], columns.depth[0] / columns.taps[0]
+    grouped = columns.kind == KINDS.index("grouped conv")
+    odd_groups = (np.log2(np.maximum(width, 1)) % 1 != 0) | (np.log2(np.maximum(depth, 1)) % 1 != 0)
+    return np.where(grouped, odd_groups, (width % 8 != 0) | (depth % 8 != 0))
+
+
+def _fresh(columns: Columns) -> Floats:
+    """Bytes of new tensors so large that their memory comes from the system: results, and what a convolution reorders on a CPU.
+
+    oneDNN computes convolutions on blocked copies of what they read, weights included, made for each call.
+    """
+    large = columns.edge_bytes * (columns.edge_bytes >= LARGE)
+    if not large.any():
+        return np.zeros_like(columns.macs)
+    return columns.by_kernel(large * columns.edge_new) + columns.by_kernel(large * (columns.edge_role != OUTPUT)) * _REORDERED[columns.kind]
+
+
+def _through(columns: Columns, distances: Sequence[float]) -> Floats:
+    """Add up the bytes of each kernel that come from farther away than each of *distances*: (distances, batches, kernels)."""
+    batches, count = len(columns.batches), columns.size
+    slot = (columns.edge_kernel + np.arange(batches)[:, None] * count).reshape(-1)
+    far, nbytes = columns.edge_distance.reshape(-1), columns.edge_bytes.reshape(-1)
+    sums = [np.bincount(slot, weights=nbytes * (far > distance), minlength=batches * count) for distance in distances]
+    return np.array(sums, dtype=np.float64).reshape(len(distances), batches, count)

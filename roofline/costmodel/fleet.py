@@ -1,0 +1,223 @@
+"""Line up devices of one kind that run a network in one way, so that its kernels are priced on all of them at once.
+
+Figures are (devices, 1, 1) arrays, those that go by kernel (devices, 1, kernels): they meet what goes by batch and kernel.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache, reduce
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from roofline.costmodel.calibration import Calibration, Shape
+from roofline.costmodel.columns import Floats, Ints
+from roofline.costmodel.demand import Bools, Demand
+from roofline.costmodel.device import DeviceKind, Engine, Hardware, MemoryLevel, Overheads
+from roofline.transforms.modes import Layout, Mode
+
+SPEED_2_4 = 2.0
+"""How many times faster a matrix engine with 2:4 sparsity runs a product whose weights are 2:4 sparse: its peak in NVIDIA's
+datasheets of the A100 and later is twice the dense one (recalled); that tuned code keeps the ratio is assumed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """Devices of one kind, each with its calibration, that run in one mode and *layout*; *replayed* launches wait for no host."""
+
+    devices: tuple[Hardware, ...]
+    calibrations: tuple[Calibration, ...]
+    layout: Layout = "nchw"
+    replayed: bool = False
+
+    @property
+    def kind(self) -> DeviceKind:
+        """`cpu` or `gpu`."""
+        return self.devices[0].kind
+
+    @property
+    def mode(self) -> Mode:
+        """Mode of all calibrations."""
+        return self.calibrations[0].mode
+
+    @property
+    def hosted(self) -> bool:
+        """Tell whether a host dispatches op by op."""
+        return self.mode == "eager" and not (self.replayed and self.kind == "gpu")
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether a device waits for a host beside it; on a CPU both are one."""
+        return self.hosted and self.kind == "gpu"
+
+    @cached_property
+    def efficiencies(self) -> tuple[Floats, ...]:
+        """Memory, vector and matrix efficiency and host weight, each (devices, 1, classes)."""
+        return tuple(np.stack([c.efficiencies for c in self.calibrations], axis=1)[:, :, None])
+
+    @cached_property
+    def parameters(self) -> dict[str, Floats]:
+        """What the calibrations hold beside efficiencies, by name; *fresh* is infinite where new memory is free."""
+        values = {name: [getattr(c, name) for c in self.calibrations] for name in ("cache", "bias", "transpose", "serial")}
+        return {name: _along(row) for name, row in {**values, "fresh": [c.fresh or np.inf for c in self.calibrations]}.items()}
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[Floats, Floats]]:
+        """The fields of Shape by name: on the matrix engines, and on the vector engines."""
+        engines = ([c.on_matrix for c in self.calibrations], [c.on_vector for c in self.calibrations])
+        return {f.name: (_of(engines[0], f.name), _of(engines[1], f.name)) for f in fields(Shape)}
+
+    @cached_property
+    def units(self) -> Floats:
+        """Multiprocessors, or cores."""
+        return _of(self.devices, "units")
+
+    @cached_property
+    def copy(self) -> Floats:
+        """B/s of a copy in DRAM."""
+        return _of([device.memory[0] for device in self.devices], "copy")
+
+    @cached_property
+    def launch(self) -> Floats:
+        """Seconds of a launch: fitted, or of the profile; of a graph's where the host does not dispatch."""
+        if self.mode == "eager" and not self.hosted:
+            return _along([device.overheads.graph for device in self.devices])
+        stated = [d.overheads.launch if self.mode == "eager" else d.overheads.graph for d in self.devices]
+        return _along([c.launch or own for c, own in zip(self.calibrations, stated, strict=True)])
+
+    @cached_property
+    def host_op(self) -> Floats:
+        """Seconds of an op on the host: fitted, or of the profile."""
+        return _along([_host_op(d.overheads, c) for d, c in zip(self.devices, self.calibrations, strict=True)])
+
+    @cached_property
+    def host_view(self) -> Floats:
+        """Seconds of an op on the host that launches nothing: as much slower or faster than in the profile as the others."""
+        return _along([_host_view(d.overheads, c) for d, c in zip(self.devices, self.calibrations, strict=True)])
+
+    @cached_property
+    def levels(self) -> tuple[tuple[MemoryLevel, ...], ...]:
+        """Memory levels of each device that outlive a kernel, from far to near."""
+        return tuple((device.memory[0], *lasting_caches(device)) for device in self.devices)
+
+    @cached_property
+    def reach(self) -> tuple[tuple[float, ...], ...]:
+        """For each level of each device, the bytes that nearer ones hold: what was touched longer ago comes through it."""
+        return tuple(_reach(levels) for levels in self.levels)
+
+    @cached_property
+    def distances(self) -> tuple[float, ...]:
+        """All that nearer levels of some device hold, in order."""
+        return tuple(sorted({distance for reach in self.reach for distance in reach}))
+
+    @cached_property
+    def held(self) -> tuple[tuple[float, ...], ...]:
+        """For each level, DRAM first, what nearer ones hold on every device; -1 where a device has no such level."""
+        return tuple(zip_longest(*self.reach, fillvalue=-1.0))
+
+    @cached_property
+    def bandwidths(self) -> tuple[Floats, ...]:
+        """B/s of a copy in each level, infinite where a device has no such level."""
+        return tuple(_along([np.inf if m is None else m.copy for m in level]) for level in zip_longest(*self.levels))
+
+    @cached_property
+    def datasheet_bandwidths(self) -> tuple[Floats, ...]:
+        """B/s of each level by the datasheet, infinite where a device has no such level."""
+        return tuple(_along([np.inf if m is None else max(m.peak, m.copy) for m in level]) for level in zip_longest(*self.levels))
+
+
+def _along(values: Sequence[float]) -> Floats:
+    return np.array(values, dtype=np.float64)[:, None, None]
+
+
+def _of(holders: Sequence[object], name: str) -> Floats:
+    return _along([getattr(holder, name) for holder in holders])
+
+
+def _host_op(costs: Overheads, calibration: Calibration) -> float:
+    return calibration.host_op or costs.host_op
+
+
+def _host_view(costs: Overheads, calibration: Calibration) -> float:
+    return costs.host_view * (_host_op(costs, calibration) / costs.host_op if costs.host_op else 1.0)
+
+
+# --- engines -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Engines:
+    """FLOP/s of the engines of every device that compute in some types: (devices, types) at achieved ceilings and by datasheet."""
+
+    ceiling: Floats
+    datasheet: Floats
+    is_matrix: Bools
+    is_vector: Bools
+
+
+def engine_seconds(asked: Demand, fleet: Fleet, *, datasheet: bool = False) -> tuple[Floats, Floats, Bools, Bools]:
+    """Seconds of products and of all other work at the ceilings; whether one engine does both, whether products have a matrix engine.
+
+    Raises UnsupportedError where a device lacks a data type.
+    """
+    products, others = _products(fleet, asked.matrix_types, asked.product_types), _others(fleet, asked.vector_types)
+    rates, other_rates = ((e.datasheet if datasheet else e.ceiling) for e in (products, others))
+    on_matrix, on_vector = _by_kernel(products.is_matrix, asked.matrix_code), _by_kernel(products.is_vector, asked.matrix_code)
+    rate = _by_kernel(rates, asked.matrix_code)
+    if asked.pruned.any():
+        rate = rate * np.where(asked.pruned & on_matrix & (_of(fleet.devices, "sparsity_2_4") > 0), SPEED_2_4, 1.0)
+    return asked.matrix_flops / rate, asked.vector_flops / _by_kernel(other_rates, asked.vector_code), on_vector, on_matrix
+
+
+def _by_kernel(table: Any, code: Ints) -> Any:
+    """Look up what a (devices, types) *table* holds for the type of each kernel."""
+    return table.take(code, axis=1)[:, None]
+
+
+@lru_cache(maxsize=512)
+def _products(fleet: Fleet, types: tuple[str, ...], used: frozenset[str]) -> _Engines:
+    return _engines([[device.matmul_engine(t) if t in used else None for t in types] for device in fleet.devices])
+
+
+@lru_cache(maxsize=512)
+def _others(fleet: Fleet, types: tuple[str, ...]) -> _Engines:
+    return _engines([[device.vector_engine(t) for t in types] for device in fleet.devices])
+
+
+def _engines(found: Sequence[Sequence[Engine | None]]) -> _Engines:
+    """Tabulate engines: 1 FLOP/s where there is no work for one. A card that boosts beats its datasheet: its ceiling is the limit then."""
+    return _Engines(
+        np.array([[1.0 if e is None else e.ceiling for e in row] for row in found]),
+        np.array([[1.0 if e is None else max(e.peak, e.ceiling) for e in row] for row in found]),
+        *(np.array([[e is not None and e.kind == kind for e in row] for row in found]) for kind in ("matrix", "vector")),
+    )
+
+
+# --- memory ------------------------------------------------------------------------------------------------------------
+
+
+def lasting_caches(hardware: Hardware) -> tuple[MemoryLevel, ...]:
+    """Caches that outlive a kernel: those the whole chip shares, and on a CPU each core's own, where its data stay."""
+    return tuple(m for m in hardware.memory[1:] if m.name != "l1" and (m.shared_by == "chip" or hardware.kind == "cpu"))
+
+
+def _reach(levels: Sequence[MemoryLevel]) -> tuple[float, ...]:
+    nearer = np.maximum.accumulate([level.size for level in reversed(levels[1:])])
+    return (*(float(size) for size in nearer[::-1]), -1.0)
+
+
+def through_levels(asked: Demand, fleet: Fleet) -> tuple[Floats, ...]:
+    """Bytes that come through each level of every device, DRAM first; where a device has no such level, what its nearest one passes."""
+    return tuple(asked.through[[asked.distances.index(distance) for distance in level]] for level in fleet.held)
+
+
+def level_seconds(through: Sequence[Floats], fleet: Fleet, *, datasheet: bool = False) -> tuple[Floats, ...]:
+    """Seconds that each level takes for what comes *through* it, none where a device has no such level."""
+    rates = fleet.datasheet_bandwidths if datasheet else fleet.bandwidths
+    return tuple(nbytes / rate for nbytes, rate in zip(through, rates, strict=False))
+
+
+def slowest(seconds: Sequence[Floats]) -> Floats:
+    """Seconds of the slowest of several levels; none without any."""
+    return reduce(np.maximum, seconds) if seconds else np.zeros((1, 1, 1))
