@@ -60,6 +60,7 @@ def test_a_single_case_is_no_condition() -> None:
         (("holds", "holds"), "holds"), (("does not hold", "does not hold"), "does not hold"),
         (("holds", "does not hold"), "holds under conditions"), (("cannot be told", "holds under conditions"), "holds under conditions"),
         (("cannot be told", "does not hold"), "cannot be told"), (("cannot be told",), "cannot be told"),
+        (("does not hold", "does not hold", "holds"), "does not hold"),
     ],
 )  # fmt: skip
 def test_the_parts_of_a_claim_decide_it(parts: tuple, verdict: str) -> None:

@@ -1,12 +1,13 @@
 """Write claims as Markdown, as a light piece of HTML for a notebook, and the notebook that shows them."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
 from trials.spread import factors
-from trials.verdict import OUTCOMES, Claim, Outcome, Part
+from trials.verdict import OUTCOMES, VERDICTS, Claim, Outcome, Part, Verdict
 
 INTRO = """# Claims, tried
 
@@ -29,10 +30,10 @@ outside, and is **open** where the interval straddles the bar.
 | else, and more than half are no | does not hold |
 | else | cannot be told |
 
-A claim has the verdict of its parts where they agree. Where they do not, it holds under conditions if any part does at least in part, else
-it cannot be told. Conditions are found by counting: one to three of them together under which every case is yes (two cases at least, where
-cases differ in more than one thing); *for all with* names those of most cases first, six at most. Single cases that are yes beside others
-that are not make no condition; what the tool says of a claim tells of them.
+A claim has the verdict of its parts where they agree. Where they do not, it does not hold if more than half of them do not; else it holds
+under conditions if any part does at least in part, or cannot be told. Conditions are found by counting: one to three of them together under
+which every case is yes (two cases at least, where cases differ in more than one thing); *for all with* names those of most cases first, six
+at most. Single cases that are yes beside others that are not make no condition; what the tool says of a claim tells of them.
 """
 
 SPREAD = """### Intervals
@@ -47,7 +48,7 @@ The interval of a time is that of every report: it is meant to hold 80 % of meas
 
 def markdown(claims: Sequence[Claim]) -> str:
     """Write the whole page."""
-    lines = [INTRO, *_rows(("claim", "verdict"), [_summary(i, c) for i, c in enumerate(claims, 1)]), ""]
+    lines = [INTRO, *_rows(("claim", "verdict", "of its parts"), [_summary(i, c) for i, c in enumerate(claims, 1)]), ""]
     heads = ("", "part", "verdict", "yes / open / no", "yes for all with", "no for all with")
     lines += ["Part by part:", "", *_rows(heads, [row for i, c in enumerate(claims, 1) for row in _brief(i, c)]), "", RULE, SPREAD]
     lines += [*_rows(("left out", "processor", "mode", "80 % of ratios are off by at most", "pairs"), _factors()), ""]
@@ -112,7 +113,14 @@ def _cell(kind: str, text: str, name: str) -> dict[str, Any]:
 
 def _summary(number: int, claim: Claim) -> tuple[str, ...]:
     anchor = f"{number}-{claim.title.lower().replace(' ', '-').replace(',', '')}"
-    return f"{number}. [{claim.title}](#{anchor})", claim.verdict
+    parts = Counter(part.verdict for part in claim.parts)
+    told = ", ".join(
+        f"{parts[verdict]} {_PLURAL.get(verdict, verdict) if parts[verdict] > 1 else verdict}" for verdict in VERDICTS if parts[verdict]
+    )
+    return f"{number}. [{claim.title}](#{anchor})", claim.verdict, told
+
+
+_PLURAL: dict[Verdict, str] = {"holds": "hold", "holds under conditions": "hold under conditions", "does not hold": "do not hold"}
 
 
 def _brief(number: int, claim: Claim) -> Iterator[tuple[str, ...]]:

@@ -5,16 +5,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, get_args
 
 from roofline import units
 
 Outcome = Literal["yes", "open", "no"]
 Verdict = Literal["holds", "holds under conditions", "does not hold", "cannot be told"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 OUTCOMES: tuple[Outcome, ...] = ("yes", "open", "no")
 MOST = 0.5
-"""Share of cases of which more must be no for a claim not to hold."""
+"""Share of cases of which more must be no for a part not to hold, and of parts for a claim."""
 
 PHRASES = 6
 """Conditions that a summary of cases names at most."""
@@ -209,13 +210,15 @@ def _phrases(named: Sequence[tuple[tuple[str, str], ...]]) -> str:
 
 
 def over_parts(verdicts: Iterable[Verdict]) -> Verdict:
-    """Say what all parts say; where they differ, `holds under conditions` if one holds at least in part, else `cannot be told`."""
-    found = set(verdicts)
+    """Say what all parts say; where they differ, `does not hold` if MOST do not, else `holds under conditions` if any part does."""
+    found = list(verdicts)
     if not found:
         raise ValueError("no part to decide by")
-    if len(found) == 1:
-        return found.pop()
-    return "holds under conditions" if found & {"holds", "holds under conditions"} else "cannot be told"
+    if len(set(found)) == 1:
+        return found[0]
+    if found.count("does not hold") > MOST * len(found):
+        return "does not hold"
+    return "holds under conditions" if {"holds", "holds under conditions"} & set(found) else "cannot be told"
 
 
 def short(value: float) -> str:

@@ -26,7 +26,7 @@ AXES = ("model", "device", "batch", "precision", "mode")
 
 FIGURES = ("latency", "low", "high", "limit")
 
-_AT_ONCE = 16_384
+_AT_ONCE = 65_536
 """Kernels x batches x devices priced at once: so many that NumPy's calls cost little, so few that a core's own caches hold them."""
 
 Cell = tuple[str, str, str, str]
