@@ -1,19 +1,33 @@
-"""Turn published timings of single operators into graphs: what the tables of benchmarks/published/ops_*.csv measured."""
+"""Predict published timings of single operators, none of which was fitted: how far off is a single kernel?
 
+    python benchmarks/operators.py [--save]
+
+The operators of benchmarks/published/ops_*.csv are traced and priced in eager mode, each as its launch and the time the device is at
+work: who times an operator does not wait for the host between two.
+"""
+
+import argparse
 import csv
 import hashlib
+import sys
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+import roofline
+from roofline.costmodel.analyze import analyze_grid
 from roofline.graph import Graph
 from roofline.tracing.source import trace
+
+RESULTS = Path(__file__).parent / "results"
 
 PUBLISHED = Path(__file__).parent / "published"
 DEVICES = {
@@ -25,6 +39,48 @@ SHORTEST = {"NeuSight": 150e-6, "DeepBench": 20e-6}
 """Seconds below which a row tells of launch gaps (NeuSight keeps them in) or of the resolution of 1 us (DeepBench)."""
 PER_OPERATOR = 60
 """Rows taken of each operator, type and device, chosen by a hash."""
+
+
+def main() -> int:
+    """Price every operator, print the table, and return the exit status."""
+    parser = argparse.ArgumentParser(description="Predict published timings of single operators.")
+    parser.add_argument("--save", action="store_true", help="write results/operators.md")
+    options = parser.parse_args()
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for operator in read():
+        found[operator.source, operator.device, operator.precision].append(operator.seconds / predicted(operator))
+    text = report(found)
+    print(text)
+    if options.save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "operators.md").write_text(text)
+    return 0
+
+
+def predicted(operator: "Operator") -> float:
+    """Seconds of the launch, and those in which the device is at work."""
+    hardware = roofline.load_hardware(operator.device)
+    (analysis,) = analyze_grid(operator.graph, [hardware], [operator.graph.inputs[0].shape[0]], precisions=[operator.precision])
+    return float((analysis.times.seconds - analysis.times.overhead).sum()) + hardware.overheads.launch
+
+
+def report(found: dict[tuple[str, str, str], list[float]]) -> str:
+    """Write percentiles of measured over predicted time as Markdown."""
+    lines = [
+        f"Measured over predicted time of single operators, none of them fitted; {time.strftime('%Y-%m-%d')}",
+        "",
+        "| source and operator | device | precision | timings | 10th percentile | median | 90th |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [_row(" | ".join(key), ratios) for key, ratios in sorted(found.items())]
+    lines.append(_row("**all** | | ", [ratio for ratios in found.values() for ratio in ratios]))
+    return "\n".join(lines) + "\n"
+
+
+def _row(label: str, ratios: Iterable[float]) -> str:
+    values = list(ratios)
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return f"| {label} | {len(values)} | {low:.2f} | {middle:.2f} | {high:.2f} |"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +167,7 @@ class _Function(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Apply the function."""
         return self.function(*inputs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

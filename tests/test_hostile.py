@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import interruptible
 
 from roofline.cli import run
 from roofline.costmodel.hardware import load_hardware
@@ -260,8 +261,9 @@ def test_an_interrupt_ends_in_one_line_and_leaves_no_file(tmp_path: Path) -> Non
     (tmp_path / "slow.py").write_text("import time\ndef build():\n    print('building', flush=True)\n    time.sleep(60)\n")
     arguments = [sys.executable, "-m", "roofline", "analyze", f"{tmp_path}/slow.py:build", *T4, "-o", f"{tmp_path}/report.html"]
     process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    )
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=interruptible,
+    )  # fmt: skip
     assert process.stderr is not None
     assert process.stderr.readline() == "building\n"  # what the user's code prints is no part of the report
     process.send_signal(signal.SIGINT)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import interruptible
 
 from roofline.errors import RooflineError
 from roofline.files import save
@@ -113,7 +114,7 @@ def test_a_sweep_killed_at_any_moment_ends_with_the_same_bytes(folder: Path, who
 
 
 def test_an_interrupt_is_one_line_and_keeps_what_was_priced(folder: Path) -> None:
-    process = start(folder, "killed")
+    process = start(folder, "killed", before=interruptible)
     until = time.monotonic() + PATIENCE
     while not parts(folder) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
