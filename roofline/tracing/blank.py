@@ -18,8 +18,11 @@ _METHODS = frozenset({
 })  # fmt: skip
 
 
+_PRODUCTS = frozenset({torch.Tensor.__mul__, torch.Tensor.__rmul__, torch.Tensor.mul, torch.mul})
+
+
 class Uninitialised(TorchFunctionMode):
-    """Leave out every call that only sets the numbers of a tensor on the meta device."""
+    """Leave out every call that only sets the numbers of a tensor on the meta device, or scales them."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
@@ -32,7 +35,15 @@ class Uninitialised(TorchFunctionMode):
                 and _sets_only(func, tensor, (*rest, *kwargs.values()))
             ):
                 return tensor
+        if func in _PRODUCTS and not kwargs and len(args) == 2 and _scales(*args):
+            return torch.empty(args[0].shape, dtype=args[0].dtype, device="meta")
         return func(*args, **kwargs)
+
+
+def _scales(tensor: Any, factor: Any) -> bool:
+    """Tell whether *tensor* is one of floats on the meta device and *factor* a number."""
+    plain = isinstance(tensor, torch.Tensor) and tensor.is_meta and tensor.is_floating_point() and tensor.is_contiguous()
+    return plain and not tensor.requires_grad and type(factor) in (int, float)
 
 
 def _sets_only(func: Any, tensor: torch.Tensor, rest: tuple[Any, ...]) -> bool:

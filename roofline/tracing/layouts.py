@@ -1,7 +1,7 @@
 """Tell the shape that common operators make of plain tensors, as their meta kernels are slow Python (a batch norm: a millisecond).
 
 A rule gives the shape of the one new tensor that an operator returns, or None where it does not know: then the kernel runs, which also
-raises the errors. Rules see float tensors of one type only, laid out in order; so is what they promise.
+raises the errors. Rules see float tensors of one type only, laid out in order, but for those of ANYHOW; what they promise is in order.
 """
 
 import math
@@ -24,21 +24,26 @@ _FLOATS = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.float64
 _KINDS = (Tensor, torch.nn.Parameter)
 
 
-def promised(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+def promised(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | tuple[Tensor, ...] | None:
     """Make what *func* returns for these arguments on the meta device, where a rule tells; None elsewhere.
 
-    An operator that works in place returns its first argument, as it does on any device.
+    An operator that works in place returns its first argument, as it does on any device; `unbind` returns views, made one by one.
     """
+    if func is torch.ops.aten.unbind.int and not kwargs and isinstance(args[0], Tensor):
+        x, dim = args[0], args[1] if len(args) > 1 else 0
+        return tuple(x.select(dim, i) for i in range(x.shape[dim])) if -x.ndim <= dim < x.ndim else None
     rule = rule_of(func)
     if rule is None:
         return None
     tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
-    if not tensors or not _plain(tensors) or any(isinstance(v, Tensor) for v in kwargs.values()):
+    if not tensors or not _plain(tensors, views=rule in ANYHOW) or any(isinstance(v, Tensor) for v in kwargs.values()):
         return None
     shape = rule(*args, **kwargs)
     if shape is None:
         return None
-    return tensors[0] if rule is _in_place else torch.empty(shape, dtype=tensors[0].dtype, device="meta")
+    if rule is _in_place:
+        return tensors[0]
+    return torch.empty(shape, dtype=tensors[0].dtype, device="meta")
 
 
 @cache
@@ -47,9 +52,12 @@ def rule_of(func: Any) -> Rule | None:
     return _RULES.get(func.name().removeprefix("aten::"))
 
 
-def _plain(tensors: Sequence[Tensor]) -> bool:
+def _plain(tensors: Sequence[Tensor], *, views: bool) -> bool:
+    """Tell whether rules may speak of *tensors*; with *views*, of those in any order too."""
     dtype = tensors[0].dtype
-    return dtype in _FLOATS and all(type(t) in _KINDS and t.dtype == dtype and t.stride() == _in_order(t.shape) for t in tensors)
+    if dtype not in _FLOATS or any(type(t) not in _KINDS or t.dtype != dtype for t in tensors):
+        return False
+    return all(views or t.stride() == _in_order(t.shape) for t in tensors)
 
 
 @cache
@@ -116,12 +124,26 @@ def _convolution(
     return (x.shape[0], outputs, *windows) if known and windows and (bias is None or bias.shape == (outputs,)) else None
 
 
+@_of("scaled_dot_product_attention")
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Any = None, dropout: float = 0.0, *_: Any, **options: Any) -> Shape | None:
+    known = query.ndim == key.ndim == value.ndim >= 3 and mask is None and not dropout and not options.get("enable_gqa")
+    alike = query.shape[:-2] == key.shape[:-2] == value.shape[:-2] and query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]
+    return (*query.shape[:-1], value.shape[-1]) if known and alike else None
+
+
 @_of("max_pool2d")
 def _max_pool(x: Tensor, window: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False) -> Shape | None:
     window = _each(window)
     windows = _windows(x, window, stride or window, padding, dilation)
     known = x.ndim == 4 and not ceil and all(2 * p <= w for p, w in zip(_each(padding), window, strict=True))
     return (*x.shape[:2], *windows) if windows and known else None
+
+
+@_of("avg_pool2d")
+def _avg_pool(
+    x: Tensor, window: Any, stride: Any = (), padding: Any = 0, ceil: bool = False, padded: bool = True, divisor: int | None = None
+) -> Shape | None:
+    return _max_pool(x, window, stride, padding, 1, ceil) if divisor is None else None
 
 
 @_of("adaptive_avg_pool2d")
@@ -140,6 +162,8 @@ def _mean(x: Tensor, dims: Any, keep: bool = False, **options: Any) -> Shape | N
 @_of("cat")
 def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Shape | None:
     first = tensors[0].shape
+    if len(first) > 3 and any(t.stride() != _in_order(t.shape) for t in tensors):
+        return None  # of images, the result takes their order
     if not -len(first) <= dim < len(first):
         return None
     dim %= len(first)
@@ -162,3 +186,7 @@ def _each(value: Any, count: int = 2) -> Sequence[int]:
     if isinstance(value, int):
         return (value,) * count
     return tuple(value) * count if len(value) == 1 else tuple(value)
+
+
+ANYHOW = (_cat, _attention, _linear, _layer_norm)
+"""Rules whose tensors may be views in another order."""

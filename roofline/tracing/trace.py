@@ -363,7 +363,7 @@ class Tape:
         known = self.results.get(key)
         if known is not None:
             return tuple(map(_made, known)) if isinstance(known, list) else _made(known)
-        result = promised(func, args, kwargs)
+        result: Any = promised(func, args, kwargs)
         result, given = func(*args, **kwargs) if result is None else result, (*args, *kwargs.values())
         if _is_fresh(result, given):
             self.results[key] = _layout(result)
