@@ -7,7 +7,7 @@ runs as kernels of their own; overhead is the launch, and in eager mode on a GPU
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Literal
 
@@ -26,13 +26,13 @@ Bound = Literal["compute", "memory", "overhead", "occupancy"]
 BOUNDS: tuple[Bound, ...] = ("compute", "memory", "overhead", "occupancy")
 
 
-@dataclass(frozen=True)
-class Times:
-    """Seconds of every kernel at every batch, as (batches, kernels) arrays, and the bytes each memory level served.
+@dataclass(frozen=True, eq=False)
+class Seconds:
+    """Seconds of every kernel: its roofs, what is lost, and the whole.
 
     *compute* and *memory* are the roofs at the efficiency of this kind and shape with the whole chip at work; *occupancy* is
     what is lost because the kernel does not fill it; *overhead* is launch and host wait; *seconds* is the whole. *limit* is the
-    datasheet roofline of the same kernel. *level_bytes* and *level_seconds* (at achieved bandwidth) go by memory level.
+    datasheet roofline of the same kernel.
     """
 
     matrix: Floats
@@ -44,6 +44,15 @@ class Times:
     overhead: Floats
     seconds: Floats
     limit: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Times(Seconds):
+    """Seconds of every kernel at every batch, as (batches, kernels) arrays, and the bytes each memory level served.
+
+    *level_bytes* and *level_seconds* (at achieved bandwidth) go by memory level.
+    """
+
     level_bytes: dict[str, Floats]
     level_seconds: dict[str, Floats]
 
@@ -69,30 +78,20 @@ class Times:
 
 
 @dataclass(frozen=True, eq=False)
-class Priced:
-    """What Times holds, on every device of a fleet: (devices, batches, kernels) arrays, or such as broadcast to them."""
+class Priced(Seconds):
+    """Seconds on every device of a fleet, as (devices, batches, kernels) arrays, and the bytes that came *through* its levels."""
 
     fleet: Fleet
     through: tuple[Floats, ...]
-    matrix: Floats
-    vector: Floats
-    compute: Floats
-    memory: Floats
-    fill: Floats
-    occupancy: Floats
-    overhead: Floats
-    seconds: Floats
-    limit: Floats
 
     def on(self, device: int) -> Times:
         """Return the times on one device, by its position."""
-        names = ("matrix", "vector", "compute", "memory", "fill", "occupancy", "overhead", "seconds", "limit")
         levels = [level.name for level in self.fleet.levels[device]]
         passed = [nbytes[device] for nbytes in self.through[: len(levels)]]
         served = [nbytes - passed[n - 1] if n else nbytes for n, nbytes in enumerate(passed)]
         seconds = [taken[device] for taken in level_seconds(self.through[: len(levels)], self.fleet)]
         return Times(
-            **{name: getattr(self, name)[device] for name in names}, level_bytes=dict(zip(levels, served, strict=True)),
+            **{f.name: getattr(self, f.name)[device] for f in fields(Seconds)}, level_bytes=dict(zip(levels, served, strict=True)),
             level_seconds=dict(zip(levels, seconds, strict=True)),
         )  # fmt: skip
 

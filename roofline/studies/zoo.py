@@ -157,7 +157,7 @@ class Zoo:
         yield "time an item, by device and batch"
         header = ("on", "rank by MACs", "by top-1", "on the front", "not on it by MACs")
         yield from fitted(header, rows)
-        yield f"rank: Spearman's, 1 for the same order; {len(self.front(macs))} networks are on the front by MACs"
+        yield f"rank: Spearman's, 1 for the same order; on the front by MACs: {len(self.front(macs))}"
 
 
 def zoo(
