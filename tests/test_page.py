@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from browsers import BROWSER
 from devices import DRAM, HALF, L2, MATRIX, VECTOR, device
 from torch import nn
 
@@ -23,7 +23,6 @@ from roofline.report.html import to_compare_html, to_html
 
 api = pytest.importorskip("playwright.sync_api", reason="the pages are tested by playwright: pip install 'roofline[test]'")
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
 if BROWSER is None:
     pytest.skip("no Chromium or Chrome on PATH to open the pages in: apt-get install chromium", allow_module_level=True)
 

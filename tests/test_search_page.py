@@ -2,18 +2,15 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import opened_page
 
 import roofline
 from roofline.report.search import to_html
 from roofline.studies.found import Search
-
-BROWSER = next((found for name in ("chromium", "google-chrome", "chromium-browser") if (found := shutil.which(name))), None)
 
 SPACE = {
     "resolution": [64, 96],
@@ -54,24 +51,8 @@ def test_a_front_of_three_objectives_is_no_line() -> None:
 
 @pytest.fixture(scope="module")
 def opened(found: Search, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if BROWSER is None:
-        pytest.skip("needs a browser: chromium or google-chrome on PATH")
-    path: Path = tmp_path_factory.mktemp("page") / "s.html"
-    path.write_text(to_html(found))
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 390, "height": 844})
-        tab.complaints = []
-        tab.on("console", lambda message: tab.complaints.append(message.text) if message.type in ("error", "warning") else None)
-        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        tab.on(
-            "request", lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else tab.complaints.append(request.url)
-        )
-        tab.goto(path.as_uri())
-        tab.wait_for_selector("body[data-ready]", timeout=30_000)
+    with opened_page(to_html(found), tmp_path_factory.mktemp("page") / "s.html") as tab:
         yield tab
-        browser.close()
 
 
 def test_every_trial_is_drawn_against_any_figure(opened: Any, found: Search) -> None:

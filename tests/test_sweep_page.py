@@ -1,13 +1,13 @@
 """The page of a sweep holds the rows it was made from, keeps hostile names as text, and works in a browser without the network."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsers import opened_page
 
 from roofline.cli import run
 from roofline.errors import RooflineError
@@ -20,8 +20,6 @@ from roofline.studies.sweep.run import sweep
 HOSTILE = "<script>alert(1)</script>"
 NET = "import torch\n\ndef build():\n    return torch.nn.Conv2d(3, 4, 3)\n"
 BROKEN = "def build():\n    raise ValueError('<b>broken</b>')\n"
-
-BROWSER = next((found for name in ("chromium", "google-chrome", "chromium-browser") if (found := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="module")
@@ -94,25 +92,8 @@ def test_a_sweep_of_which_nothing_was_priced_is_a_page_too(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def opened(html: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if BROWSER is None:
-        pytest.skip("needs a browser: chromium or google-chrome on PATH")
-    path = tmp_path_factory.mktemp("page") / "s.html"
-    path.write_text(html)
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 390, "height": 844})
-        tab.complaints = []
-        tab.on("console", lambda message: tab.complaints.append(message.text) if message.type in ("error", "warning") else None)
-        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        tab.on("dialog", lambda dialog: (tab.complaints.append(dialog.message), dialog.dismiss()))
-        tab.on(
-            "request", lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else tab.complaints.append(request.url)
-        )
-        tab.goto(path.as_uri())
-        tab.wait_for_selector("body[data-ready]", timeout=60_000)
+    with opened_page(html, tmp_path_factory.mktemp("page") / "s.html") as tab:
         yield tab
-        browser.close()
 
 
 def test_filters_search_and_address_choose_rows(opened: Any, html: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import BROWSER
 from devices import DRAM, L2, device
 from torch import nn
 
@@ -292,8 +292,6 @@ def test_hostile_names_can_be_read_in_the_figures(hostile: Report) -> None:
 
 
 # --- in a browser ------------------------------------------------------------------------------------------------------
-
-BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH")
