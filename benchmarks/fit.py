@@ -24,7 +24,7 @@ from roofline.costmodel.calibration import Calibration
 from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.hardware import load_hardware
-from roofline.costmodel.profile.calibrations import to_yaml
+from roofline.costmodel.profile.calibrations import read_calibrations, to_yaml
 from roofline.costmodel.relatives import calibration_for
 from roofline.costmodel.timemodel import price
 from roofline.files import save
@@ -173,15 +173,20 @@ def folds(items: Sequence[Item], fold: Sequence[int], iterations: int, what: str
 
 def devices(items: Sequence[Item], iterations: int) -> list[float]:
     """Predict each item by a fit that saw nothing of its device, with the rule for devices never measured."""
-    predicted = [0.0] * len(items)
+    predicted, own = [0.0] * len(items), calibrated_here()
     for device in sorted({item.timing.device for item in items}):
         seen = [item for item in items if item.timing.device != device]
-        known = [c for c in calibrations(fitted_to(seen, (), iterations, f"without {device}"), seen) if c.samples]
+        known = [c for c in calibrations(fitted_to(seen, (), iterations, f"without {device}"), seen) if c.samples] + own
         for i, item in enumerate(items):
             if item.timing.device == device:
                 chosen = calibration_for(item.hardware, check_mode(item.timing.mode), check_layout(item.layout), known)
                 predicted[i] = item.predict(chosen)
     return predicted
+
+
+def calibrated_here() -> list[Calibration]:
+    """Return what `roofline calibrate` found on machines of this project, which is lent to other devices too."""
+    return [c for path in sorted(CALIBRATIONS.parent.glob("*.yaml")) if path != CALIBRATIONS for c in read_calibrations(path)]
 
 
 def with_spreads(

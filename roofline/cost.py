@@ -198,11 +198,12 @@ def reads(ops: Collection[Op], graph: Graph) -> tuple[Access, ...]:
         partial, touched = PARTIAL_READS.get(op.name, ()), _touched(op, graph)
         unread = UNREAD.get(op.name, ()) if op.inplace or op.name not in PARTIAL_WRITES else ()
         for index, role in zip(op.inputs, op.roles, strict=True):
-            if role in unread or (inside and _origin(index, inside, graph) in inside):
+            if role in unread:
                 continue
             limit = op.outputs[0] if role in partial else touched if role == "self" else None
-            if index not in found or found[index].limit is not None:
-                found[index] = Access(index, limit)
+            for part in _parts(index, inside, graph) if inside else (index,):
+                if part not in found or found[part].limit is not None:
+                    found[part] = Access(part, limit)
     return tuple(found.values())
 
 
@@ -226,11 +227,14 @@ def _touched(op: Op, graph: Graph) -> int | None:
     return max(candidates, key=lambda t: graph.tensors[t].numel, default=None)
 
 
-def _origin(index: int, inside: Collection[int], graph: Graph) -> int:
-    """Follow views made in this kernel back to the tensor they look at."""
-    while index in inside and graph.is_view(op := graph.producer[index]):
-        index = op.inputs[0]
-    return index
+def _parts(index: int, inside: Collection[int], graph: Graph) -> tuple[int, ...]:
+    """Say what enters a kernel that reads a tensor: nothing made *inside*, but what a view made there shows, and all that is gathered."""
+    shown = index
+    while shown in inside and graph.is_view(op := graph.producer[shown]):
+        if graph.is_gathered(op):
+            return tuple(part for t in op.inputs for part in _parts(t, inside, graph))
+        shown = op.inputs[0]
+    return () if shown in inside else (index,)
 
 
 def _leaves(index: int, inside: Collection[int], graph: Graph) -> bool:

@@ -140,10 +140,16 @@ class Graph:
 
     def is_view(self, op: Op) -> bool:
         """Tell whether *op* only renames memory: every output lives in an input's storage and nothing is overwritten."""
-        if op.inplace or not op.outputs or self.tensors[op.outputs[0]].storage == op.outputs[0]:
+        if op.inplace or not op.outputs:
             return False
+        if self.tensors[op.outputs[0]].storage == op.outputs[0]:
+            return self.is_gathered(op)
         read = {self.tensors[t].storage for t in op.inputs}
         return all(self.tensors[t].storage in read for t in op.outputs)
+
+    def is_gathered(self, op: Op) -> bool:
+        """Tell whether all that *op* reads lies in its output's memory already: who made the parts wrote them there."""
+        return bool(op.inputs) and all(self.tensors[t].storage == op.outputs[0] for t in op.inputs)
 
     def with_batch(self, batch: int) -> "Graph":
         """Return the same graph at another *batch* size, exactly as tracing at that size would give it.

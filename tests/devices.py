@@ -37,5 +37,5 @@ def device(
     host_view: float = 4e-6,
 ) -> Hardware:
     """Make a device: 0.5 of 1 TFLOP/s in fp32, 4 of 8 on the fp16 matrix engine, 80 of 100 GB/s, 10 units, no cache."""
-    overheads = Overheads(figure(launch), figure(graph), figure(host_op), figure(host_view))
+    overheads = Overheads(figure(launch), figure(graph), figure(graph), figure(host_op), figure(host_view))
     return Hardware("hand", "Hand-made", kind, "none", "none", units, "SM", 1e9, None, engines, memory, overheads)

@@ -644,6 +644,8 @@ def rates(threads: int = 2) -> tuple[Rate, ...]:
         Rate("view", "view", "fp32", 1, threads, 1.0, (1e-6,)),
         Rate("region 1", "region", "fp32", 65536, 1, 1.0, (4e-6,)),
         Rate("region", "region", "fp32", 65536, threads, 1.0, (3.5e-6,)),
+        Rate("compiled 2", "compiled", "fp32", 12, threads, 12.0, (300e-6,)),
+        Rate("compiled 10", "compiled", "fp32", 60, threads, 60.0, (1260e-6,)),
         Rate("fresh", "fresh", "fp32", 2**26, threads, 2.0**26, (0.0335544,)),
     ]
     return tuple(found)
@@ -682,6 +684,7 @@ def test_the_profile_says_what_was_measured_and_passes_every_check(done: Calibra
     assert {figure.kind for figure in (l2.read_source, l2.write_source)} <= {"assumed", "derived"}
     assert (device.overheads.host_op, device.overheads.host_view, device.overheads.launch) == pytest.approx((3e-6, 1e-6, 1.5e-6))
     assert device.overheads.host_op_source.kind == "measured"
+    assert (device.overheads.compiled, device.overheads.compiled_source.kind) == (pytest.approx(20e-6), "measured")
 
 
 def test_the_source_carries_date_versions_threads_and_counts(done: CalibrationRun, tmp_path: Path) -> None:
@@ -889,8 +892,8 @@ def test_the_command_prints_ceilings_and_what_to_do_next(quickly: list[Any], cap
         "l3       140 GB/s   120 GB/s   130 GB/s",
         "l2              -          -          -",
         "",
-        "overhead      op    view  parallel region",
-        "          3.0 us  1.0 us           1.5 us",
+        "overhead      op    view  parallel region  compiled",
+        "          3.0 us  1.0 us           1.5 us     20 us",
         "",
         "timed      0 chains of ops and 0 networks",
         f"wrote      {path}",

@@ -28,8 +28,10 @@ MEASURED = Calibration(
     memory=dict.fromkeys(CLASSES, 0.5),
     vector={"conv 3x3": 1.25, "linear": 0.8},
     matrix={"conv 3x3": 0.625},
-    on_vector=Shape(depth=30.0, columns=12.0, group_columns=8.0, outputs=1000.0),
-    on_matrix=Shape(depth=60.0, columns=24.0, group_columns=8.0, outputs=1500.0, misaligned=0.5, misaligned_groups=0.25),
+    on_vector=Shape(depth=30.0, columns=12.0, group_columns=8.0, outputs=1000.0, group_outputs=200.0),
+    on_matrix=Shape(
+        depth=60.0, columns=24.0, group_columns=8.0, outputs=1500.0, group_outputs=300.0, misaligned=0.5, misaligned_groups=0.25
+    ),
     cache=1.5,
     bias=0.875,
     transpose=2.0,
@@ -73,25 +75,26 @@ def test_every_parameter_but_those_of_a_host_is_averaged() -> None:
         vector={k: 4 * v for k, v in MEASURED.vector.items()},
         matrix={k: 4 * v for k, v in MEASURED.matrix.items()},
         host={k: 4 * v for k, v in MEASURED.host.items()},
-        on_vector=Shape(120.0, 48.0, 32.0, 4000.0, 4.0, 4.0),
-        on_matrix=Shape(240.0, 96.0, 32.0, 6000.0, 2.0, 1.0),
+        on_vector=Shape(120.0, 48.0, 32.0, 4000.0, 800.0, 4.0, 4.0),
+        on_matrix=Shape(240.0, 96.0, 32.0, 6000.0, 1200.0, 2.0, 1.0),
         cache=6.0,
         bias=3.5,
         transpose=8.0,
+        serial=0.04,
     )
     between = blend([(MEASURED, 1.0), (fast, 1.0)])
     for table in ("memory", "vector", "matrix", "host"):
         assert getattr(between, table) == pytest.approx({k: 2 * v for k, v in getattr(MEASURED, table).items()})
-    assert astuple(between.on_vector) == pytest.approx((60.0, 24.0, 16.0, 2000.0, 2.0, 2.0))
-    assert astuple(between.on_matrix) == pytest.approx((120.0, 48.0, 16.0, 3000.0, 1.0, 0.5))
-    assert (between.cache, between.bias, between.transpose) == pytest.approx((3.0, 1.75, 4.0))
+    assert astuple(between.on_vector) == pytest.approx((60.0, 24.0, 16.0, 2000.0, 400.0, 2.0, 2.0))
+    assert astuple(between.on_matrix) == pytest.approx((120.0, 48.0, 16.0, 3000.0, 600.0, 1.0, 0.5))
+    assert (between.cache, between.bias, between.transpose, between.serial) == pytest.approx((3.0, 1.75, 4.0, 0.02))
 
 
 def test_a_blend_keeps_the_identity_of_the_heaviest() -> None:
     light = replace(MEASURED, devices=("light",), architecture="volta", data="another table", launch=9e-6, spread=(0.1, 10.0))
     for pairs in ([(light, 1.0), (MEASURED, 2.0)], [(MEASURED, 2.0), (light, 1.0)]):
         found = blend(pairs)
-        kept = ("mode", "layout", "devices", "architecture", "segment", "data", "date", "launch", "host_op", "serial", "spread", "samples")
+        kept = ("mode", "layout", "devices", "architecture", "segment", "data", "date", "launch", "host_op", "spread", "samples")
         assert [getattr(found, name) for name in kept] == [getattr(MEASURED, name) for name in kept]
 
 

@@ -1,6 +1,8 @@
 """Checks that ceilings are the best of what was timed, that each memory level is told by the right sizes, and that probes run."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from roofline.measurement.ceilings import (
     Rate,
     What,
     by_level,
+    compiled_seconds,
     probes,
     region_seconds,
     run,
@@ -142,7 +145,8 @@ def test_probes_cover_types_threads_and_patterns_once_each(threads: int, quick: 
     listed = probes("cpu", threads=threads, caches=CACHES, quick=quick)
     assert len({p.label for p in listed}) == len(listed)
     assert {p.threads for p in listed} == {1, threads}
-    assert {p.what for p in listed} == {"gemm", "conv", "read", "write", "copy", "fresh", "call", "op", "view", "region"}
+    whats = {"gemm", "conv", "read", "write", "copy", "fresh", "call", "op", "view", "region"}
+    assert {p.what for p in listed} == (whats if quick else whats | {"compiled"})  # a compiler takes too long
     assert {p.dtype for p in listed if p.what == "gemm"} == {"fp32", "bf16", "fp16", "int8"}
     assert all(p.work > 0 for p in listed)
 
@@ -251,6 +255,16 @@ def test_a_parallel_region_is_what_two_threads_take_beyond_half(threads: int, ti
     assert region_seconds(rates, threads) == expected
 
 
+def test_a_kernel_in_compiled_code_is_what_one_more_takes() -> None:
+    listed = [p for p in probes("cpu", threads=2, caches=CACHES) if p.what == "compiled"]
+    assert [p.size for p in listed] == [12, 60]
+    rates = [rate("compiled", p.size, seconds) for p, seconds in zip(listed, (300e-6, 1260e-6), strict=True)]
+    assert compiled_seconds(rates) == pytest.approx(20e-6)  # 960 us over 48 kernels
+    assert compiled_seconds([rates[1], replace(rates[0], seconds=(2.0,))]) == 0  # noise is no gain
+    assert compiled_seconds(rates[:1]) is None
+    assert compiled_seconds([rates[0], replace(rates[1], seconds=())]) is None  # no compiler
+
+
 # --- the real thing --------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +275,15 @@ def test_probes_run_here(what: str) -> None:
     assert len(found.seconds) >= 3
     assert 0 < found.best < 10
     assert found.rate > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_kernels_are_compiled_and_timed_here() -> None:
+    found = [run(p, "cpu", 0.5) for p in probes("cpu", threads=1, caches=CACHES) if p.what == "compiled"]
+    seconds = compiled_seconds(found)
+    assert seconds is not None
+    assert 1e-7 < seconds < 1e-2
 
 
 def test_fresh_memory_is_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:

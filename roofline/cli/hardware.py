@@ -217,8 +217,8 @@ def _bytes(level: str, size: float) -> str:
 
 def _overheads(device: Hardware) -> Iterator[str]:
     overheads = device.overheads
-    rows = [("overhead", "launch", "in a graph", "host, op", "host, view")]
-    times = (overheads.launch, overheads.graph, overheads.host_op, overheads.host_view)
+    rows = [("overhead", "launch", "in a graph", "compiled", "host, op", "host, view")]
+    times = (overheads.launch, overheads.graph, overheads.compiled, overheads.host_op, overheads.host_view)
     yield from _aligned([*rows, ("", *(units.seconds(time, digits=2) for time in times))], 1)
 
 

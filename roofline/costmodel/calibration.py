@@ -35,18 +35,20 @@ class Shape:
     """How the shape of a product lowers its efficiency on one kind of engine.
 
     *depth* and *columns* are the inner side and the output channels at half efficiency, *group_columns* the latter inside a
-    group, *outputs* the results per unit of the device at half; *misaligned* and *misaligned_groups* are factors.
+    group, *outputs* the results per unit of the device at half, *group_outputs* those of one group; *misaligned* and
+    *misaligned_groups* are factors.
     """
 
     depth: float = 0.0
     columns: float = 0.0
     group_columns: float = 0.0
     outputs: float = 2048.0
+    group_outputs: float = 0.0
     misaligned: float = 1.0
     misaligned_groups: float = 1.0
 
 
-PER_KERNEL = (0.54, 2.4)
+PER_KERNEL = (0.58, 2.2)
 """10th and 90th percentile of measured over predicted time of single kernels: 1,386 published timings of operators on a T4 and V100s
 (benchmarks/operators.py, 2026-11-21), none of which was fitted. Where no other kernels were timed, they stand for all."""
 
@@ -141,9 +143,10 @@ def blend(pairs: Iterable[tuple[Calibration, float]]) -> Calibration:
     first = found[0][0]
 
     def mean(values: Iterable[float | None]) -> float | None:
+        values = list(values)
         known = [(value, weight) for value, (_, weight) in zip(values, found, strict=True) if value]
         total = sum(weight for _, weight in known)
-        return math.exp(sum(weight * math.log(value) for value, weight in known) / total) if known else None
+        return math.exp(sum(weight * math.log(value) for value, weight in known) / total) if known else values[0]
 
     def merge(name: str) -> object:
         values = [getattr(calibration, name) for calibration, _ in found]
@@ -153,5 +156,5 @@ def blend(pairs: Iterable[tuple[Calibration, float]]) -> Calibration:
             return Shape(*(mean(getattr(value, f.name) for value in values) or 0.0 for f in fields(Shape)))
         return mean(values)
 
-    averaged = ("memory", "vector", "matrix", "on_vector", "on_matrix", "cache", "bias", "transpose", "fresh", "host")
+    averaged = ("memory", "vector", "matrix", "on_vector", "on_matrix", "cache", "bias", "transpose", "fresh", "serial", "host")
     return replace(first, **{name: merge(name) for name in averaged})

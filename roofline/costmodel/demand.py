@@ -24,11 +24,13 @@ _BY_KIND = {
     "compare": "elementwise", "pool": "window pool",
 }  # fmt: skip
 _CLASS_OF_KIND = np.array([CLASSES.index(_BY_KIND.get(kind, kind if kind in CLASSES else "other")) for kind in KINDS])
+_GROUPED = KINDS.index("grouped conv")
 _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
 _REORDERED = _TRANSPOSED | (np.array(KINDS) == "depthwise conv")
 
 _BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "reordered", "biased", "ops", "views")
 _BY_BATCH = ("matrix_flops", "vector_flops", "depth", "columns", "results", "read_bytes", "output_bytes", "fresh")
+_BY_DISTANCE = ("through", "least")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +40,9 @@ class Demand:
     *klass* is a position in CLASSES; the codes are positions in *matrix_types* and *vector_types*, of which products use
     *product_types*. *misaligned* tells whether channels do not suit a matrix engine, *reordered* whether a product reads an
     image, *biased* whether a bias is added. *depth* and *columns* are the inner and outer sides of the product, in one row where
-    the batch does not matter, and *results* what it computes side by side; *read_bytes* are activations, *fresh* the bytes of
-    memory that a CPU's system must clear first. *through* holds the bytes that come from farther away than each of *distances*:
-    (distances, batches, kernels).
+    the batch does not matter, and *results* what it, or one of its groups, computes side by side; *read_bytes* are activations,
+    *fresh* the bytes of memory that a CPU's system must clear first. *through* holds the bytes that come from beyond caches as
+    large as each of *distances*, *least* those that must, as such a cache cannot hold so much: (distances, batches, kernels).
     """
 
     klass: Ints
@@ -61,6 +63,7 @@ class Demand:
     output_bytes: Floats
     fresh: Floats
     through: Floats
+    least: Floats
     distances: tuple[float, ...]
     matrix_types: tuple[str, ...]
     vector_types: tuple[str, ...]
@@ -73,11 +76,11 @@ class Demand:
 
     def take(self, kernels: Ints) -> "Demand":
         """Return the demand of some kernels, by position."""
-        return replace(self, **{name: np.take(getattr(self, name), kernels, axis=-1) for name in (*_BY_KERNEL, *_BY_BATCH, "through")})
+        return replace(self, **{name: np.take(getattr(self, name), kernels, axis=-1) for name in (*_BY_KERNEL, *_BY_BATCH, *_BY_DISTANCE)})
 
     def distinct(self) -> tuple["Demand", Ints]:
         """Return the demand of all kernels that differ in it, and for each kernel the position of its own: networks repeat blocks."""
-        arrays = (np.asarray(getattr(self, name), dtype=np.float64) for name in (*_BY_KERNEL, *_BY_BATCH, "through"))
+        arrays = (np.asarray(getattr(self, name), dtype=np.float64) for name in (*_BY_KERNEL, *_BY_BATCH, *_BY_DISTANCE))
         table = np.concatenate([array.reshape(-1, self.shape[1]) for array in arrays]).T.copy()
         known: dict[bytes, int] = {}
         which = np.array([known.setdefault(kernel.tobytes(), len(known)) for kernel in table], dtype=np.int64)
@@ -87,6 +90,7 @@ class Demand:
 def demand(columns: Columns, distances: Sequence[float]) -> Demand:
     """Read what the kernels of *columns* ask, with the bytes that come from farther away than each of *distances*."""
     (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
+    through, least = _through(columns, distances)
     return Demand(
         klass=classify(columns),
         matrix_code=matrix_code,
@@ -101,11 +105,12 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
         vector_flops=columns.vector_flops,
         depth=_alike(columns.depth),
         columns=_alike(columns.columns),
-        results=columns.results,
+        results=columns.results / np.where(columns.kind == _GROUPED, columns.groups, 1.0),
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,
         fresh=_fresh(columns),
-        through=_through(columns, distances),
+        through=through,
+        least=least,
         distances=tuple(distances),
         matrix_types=matrix_types,
         vector_types=vector_types,
@@ -141,7 +146,7 @@ def classify(columns: Columns) -> Ints:
 def _misaligned(columns: Columns) -> Bools:
     """Tell where a matrix engine cannot load whole vectors: channels no multiple of 8, or groups whose width is no power of two."""
     width, depth = columns.columns[0], columns.depth[0] / columns.taps[0]
-    grouped = columns.kind == KINDS.index("grouped conv")
+    grouped = columns.kind == _GROUPED
     odd_groups = (np.log2(np.maximum(width, 1)) % 1 != 0) | (np.log2(np.maximum(depth, 1)) % 1 != 0)
     return np.where(grouped, odd_groups, (width % 8 != 0) | (depth % 8 != 0))
 
@@ -157,10 +162,17 @@ def _fresh(columns: Columns) -> Floats:
     return columns.by_kernel(large * columns.edge_new) + columns.by_kernel(large * (columns.edge_role != OUTPUT)) * _REORDERED[columns.kind]
 
 
-def _through(columns: Columns, distances: Sequence[float]) -> Floats:
-    """Add up the bytes of each kernel that come from farther away than each of *distances*: (distances, batches, kernels)."""
+def _through(columns: Columns, distances: Sequence[float]) -> tuple[Floats, Floats]:
+    """Add up the bytes of each kernel that come from beyond caches as large as each of *distances*, expected and at least.
+
+    A line stays in a cache that evicts at random while others take its place: after d bytes, with the chance exp(-d / size). At
+    best, all stay that fit. Both are (distances, batches, kernels).
+    """
     batches, count = len(columns.batches), columns.size
     slot = (columns.edge_kernel + np.arange(batches)[:, None] * count).reshape(-1)
     far, nbytes = columns.edge_distance.reshape(-1), columns.edge_bytes.reshape(-1)
-    sums = [np.bincount(slot, weights=nbytes * (far > distance), minlength=batches * count) for distance in distances]
-    return np.array(sums, dtype=np.float64).reshape(len(distances), batches, count)
+    missed = [nbytes if size <= 0 else nbytes * -np.expm1(-far / size) for size in distances]
+    forced = [each * (far > size) for each, size in zip(missed, distances, strict=True)]
+    sums = [[np.bincount(slot, weights=each, minlength=batches * count) for each in rows] for rows in (missed, forced)]
+    through, least = np.array(sums, dtype=np.float64).reshape(2, len(distances), batches, count)
+    return through, least

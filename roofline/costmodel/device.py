@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 from roofline.costmodel.calibration import Calibration
 from roofline.errors import UnsupportedError
+from roofline.transforms.modes import Mode
 
 DTYPES = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4", "fp4")
 """Data types an engine may compute in, widest first."""
@@ -98,6 +99,7 @@ class Overheads:
 
     launch_source: Figure
     graph_source: Figure
+    compiled_source: Figure
     host_op_source: Figure
     host_view_source: Figure
 
@@ -112,6 +114,11 @@ class Overheads:
         return self.graph_source.value
 
     @property
+    def compiled(self) -> float:
+        """Give the same in code of torch.compile, whose products are still calls of a library through PyTorch on a CPU."""
+        return self.compiled_source.value
+
+    @property
     def host_op(self) -> float:
         """Give the host time that dispatches one eager PyTorch op."""
         return self.host_op_source.value
@@ -120,6 +127,10 @@ class Overheads:
     def host_view(self) -> float:
         """Give the host time of an op that launches nothing, such as a view."""
         return self.host_view_source.value
+
+    def launch_in(self, mode: Mode) -> float:
+        """Give the time of a launch in *mode*."""
+        return {"eager": self.launch, "compiled": self.compiled}.get(mode, self.graph)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +236,7 @@ def _figures(hardware: Hardware) -> Iterator[tuple[str, Figure]]:
     for level in hardware.memory:
         labels = ("size", "peak", "read", "write", "copy")
         yield from ((f"{level.name} {label}", figure) for label, figure in zip(labels, level.sources, strict=True))
-    for label in ("launch", "graph", "host_op", "host_view"):
+    for label in ("launch", "graph", "compiled", "host_op", "host_view"):
         yield f"{label} overhead", cast(Figure, getattr(hardware.overheads, f"{label}_source"))
     if hardware.power_source:
         yield "power", hardware.power_source

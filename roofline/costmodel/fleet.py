@@ -83,8 +83,8 @@ class Fleet:
         """Seconds of a launch: fitted, or of the profile; of a graph's where the host does not dispatch."""
         if self.mode == "eager" and not self.hosted:
             return _along([device.overheads.graph for device in self.devices])
-        stated = [d.overheads.launch if self.mode == "eager" else d.overheads.graph for d in self.devices]
-        return _along([c.launch or own for c, own in zip(self.calibrations, stated, strict=True)])
+        pairs = zip(self.devices, self.calibrations, strict=True)
+        return _along([c.launch or d.overheads.launch_in(self.mode) for d, c in pairs])
 
     @cached_property
     def host_op(self) -> Floats:
@@ -207,9 +207,13 @@ def _reach(levels: Sequence[MemoryLevel]) -> tuple[float, ...]:
     return (*(float(size) for size in nearer[::-1]), -1.0)
 
 
-def through_levels(asked: Demand, fleet: Fleet) -> tuple[Floats, ...]:
-    """Bytes that come through each level of every device, DRAM first; where a device has no such level, what its nearest one passes."""
-    return tuple(asked.through[[asked.distances.index(distance) for distance in level]] for level in fleet.held)
+def through_levels(asked: Demand, fleet: Fleet, *, least: bool = False) -> tuple[Floats, ...]:
+    """Bytes that come through each level of every device, DRAM first, or the *least* that must.
+
+    Where a device has no such level, what its nearest one passes.
+    """
+    passed = asked.least if least else asked.through
+    return tuple(passed[[asked.distances.index(distance) for distance in level]] for level in fleet.held)
 
 
 def level_seconds(through: Sequence[Floats], fleet: Fleet, *, datasheet: bool = False) -> tuple[Floats, ...]:

@@ -84,7 +84,6 @@ def _elsewhere(calibration: Calibration, mode: Mode, relatives: tuple[str, ...])
         launch=None,
         host_op=None,
         fresh=None,
-        serial=0.0,
     )
 
 

@@ -6,7 +6,6 @@ level that the bytes pass; fill is the share of the chip that the kernel's resul
 runs as kernels of their own; overhead is the launch, and in eager mode on a GPU the wait for the host.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Literal
@@ -108,7 +107,7 @@ def price_fleet(asked: Demand, fleet: Fleet) -> Priced:
     return Priced(
         fleet=fleet, through=through, matrix=found.matrix, vector=found.other, compute=found.compute, memory=found.memory + found.passes,
         fill=found.fill, occupancy=filled - joined(found.compute, found.memory, np), overhead=overhead, seconds=busy + overhead,
-        limit=np.maximum(*roofs(asked, through, fleet, datasheet=True)),
+        limit=limits(asked, fleet),
     )  # fmt: skip
 
 
@@ -131,13 +130,12 @@ def totals(few: Demand, which: Ints, fleet: Fleet) -> tuple[Floats, Floats]:
     workload = describe(few, through, fleet)
     _, _, busy = _busy(workload, fleet)
     launch, host = _issue(workload, fleet)
-    limit = np.maximum(*roofs(few, through, fleet, datasheet=True))
     if fleet.waits:  # each kernel waits for all before it
         busy, launch, host = (values.take(which, axis=-1) for values in (busy, launch, host))
         seconds = busy + _overhead(launch, host, busy, fleet)
     else:
         seconds = (busy + _overhead(launch, host, busy, fleet)).take(which, axis=-1)
-    return seconds.sum(axis=-1), limit.take(which, axis=-1).sum(axis=-1)
+    return seconds.sum(axis=-1), limits(few, fleet).take(which, axis=-1).sum(axis=-1)
 
 
 def _busy(workload: Workload, fleet: Fleet) -> tuple[Parts, Floats, Floats]:
@@ -180,8 +178,13 @@ def host_wait(host: Floats, device: Floats) -> Floats:
     return waited
 
 
-def roofs(asked: Demand, through: Sequence[Floats], fleet: Fleet, *, datasheet: bool = False) -> tuple[Floats, Floats]:
-    """Seconds of every kernel's work, and of its bytes that come *through* the levels, at the achieved ceilings or at the datasheet's."""
+def limits(asked: Demand, fleet: Fleet) -> Floats:
+    """Seconds below which no kernel can fall: the longer roof at datasheet rates, with the least traffic."""
+    return np.maximum(*roofs(asked, fleet, datasheet=True))
+
+
+def roofs(asked: Demand, fleet: Fleet, *, datasheet: bool = False) -> tuple[Floats, Floats]:
+    """Seconds of every kernel's work, and of what must come through the levels, at the achieved ceilings or at the datasheet's."""
     matrix, vector, shared, _ = engine_seconds(asked, fleet, datasheet=datasheet)
     compute = np.where(shared, matrix + vector, np.maximum(matrix, vector))
-    return compute, slowest(level_seconds(through, fleet, datasheet=datasheet))
+    return compute, slowest(level_seconds(through_levels(asked, fleet, least=True), fleet, datasheet=datasheet))

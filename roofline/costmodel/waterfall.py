@@ -6,14 +6,14 @@ from roofline.costmodel.calibration import neutral
 from roofline.costmodel.columns import Columns, Floats
 from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
-from roofline.costmodel.fleet import Fleet, through_levels
+from roofline.costmodel.fleet import Fleet
 from roofline.costmodel.timemodel import Times, roofs
 
 STEPS: dict[str, str] = {
     "arithmetic": "every FLOP at the datasheet peak of its engine",
     "traffic": "what every kernel reads and writes, at datasheet bandwidth: the physical limit of these kernels",
     "ceilings": "the rates that tuned code achieves, instead of the datasheet's",
-    "efficiency": "what this kind and shape of kernel reaches of these rates",
+    "efficiency": "what this kind and shape of kernel reaches of these rates, and what caches lose that could hold it",
     "occupancy": "kernels too small to fill the device",
     "overhead": "launches, dispatch and the wait for the host",
 }
@@ -24,9 +24,8 @@ def waterfall(columns: Columns, hardware: Hardware, times: Times) -> Floats:
     """Return seconds of the whole network after each of STEPS, as (batches, steps): the last column is the latency."""
     fleet = Fleet((hardware,), (neutral("engine"),))
     asked = demand(columns, fleet.distances)
-    through = through_levels(asked, fleet)
-    (arithmetic,), _ = roofs(asked, through, fleet, datasheet=True)
-    (achieved,) = np.maximum(*roofs(asked, through, fleet))
+    (arithmetic,), _ = roofs(asked, fleet, datasheet=True)
+    (achieved,) = np.maximum(*roofs(asked, fleet))
     whole = times.seconds - times.overhead
     ends = (arithmetic, times.limit, achieved, whole - times.occupancy, whole, times.seconds)
     return np.stack([seconds.sum(axis=1) for seconds in ends], axis=1)

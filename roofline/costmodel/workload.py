@@ -21,10 +21,10 @@ class Workload:
 
     *matrix* and *vector* are seconds of its FLOPs at the ceilings of the engines, *dram* and *cache* seconds of its bytes
     at the copy bandwidths, *bias* and *transpose* seconds of passes that run as kernels of their own, *fresh* bytes of
-    memory that the system must clear first. *on_matrix* tells
-    whether products use a matrix engine, *misaligned* whether their channels do not suit it. *depth* and *columns* are
-    the inner and outer sides of the product, *outputs* its results for each unit of the device, *launches* the kernels the
-    device starts, *others* the cores beside the first (0 on a GPU).
+    memory that the system must clear first. *on_matrix* tells whether products use a matrix engine, *misaligned* whether their
+    channels do not suit it. *depth* and *columns* are the inner and outer sides of the product, *outputs* its results, or those
+    of one of its groups, for each unit of the device, *launches* the kernels the device starts, *others* the cores beside the
+    first (0 on a GPU).
     """
 
     klass: Ints
@@ -83,7 +83,8 @@ def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:
     on_matrix, grouped = workload.on_matrix, workload.klass == _GROUPED
     sizes = {name: np.where(on_matrix, *fleet.shapes[name]) for name in ("depth", "columns", "outputs")}
     if grouped.any():
-        sizes["columns"] = np.where(grouped, np.where(on_matrix, *fleet.shapes["group_columns"]), sizes["columns"])
+        for name in ("columns", "outputs"):
+            sizes[name] = np.where(grouped, np.where(on_matrix, *fleet.shapes[f"group_{name}"]), sizes[name])
     lost = np.where(grouped, fleet.shapes["misaligned_groups"][0], fleet.shapes["misaligned"][0])
     scalars = fleet.parameters
     return Efficiency(

@@ -18,11 +18,12 @@ from torch import nn
 from roofline.measurement.timer import Clock, CudaTimer, Timer, WallTimer, repeat, warm_up
 from roofline.units import FLOPS_PER_MAC
 
-What = Literal["gemm", "conv", "read", "write", "copy", "fresh", "call", "op", "view", "region", "launch", "graph"]
+What = Literal["gemm", "conv", "read", "write", "copy", "fresh", "call", "op", "view", "region", "launch", "graph", "compiled"]
 WHATS = get_args(What)
 """What a probe measures: FLOP/s of a product or a 3x3 convolution; B/s of reading, writing or copying memory, or of writing
 memory that the allocator has just asked the system for; seconds of a bare call, of a module that does next to nothing, of
-one that makes a view, of a parallel region on a CPU, of a kernel in a stream, and of one in a CUDA graph."""
+one that makes a view, of a parallel region on a CPU, of a kernel in a stream, of one in a CUDA graph, and of a small network
+compiled for a CPU."""
 
 PATTERNS: tuple[What, ...] = ("read", "write", "copy")
 
@@ -50,6 +51,12 @@ LARGEST = 2**30
 
 FRESH = 2**26
 """Bytes of memory asked of the system anew for each write, as the GNU allocator does for tensors of 32 MiB and more."""
+
+CHAINS = (2, 10)
+"""Blocks of the compiled networks whose difference tells what a kernel costs in compiled code."""
+
+KERNELS, WIDTH = 6, 16
+"""Kernels of such a block (three convolutions, and what follows each), and the channels of all."""
 
 GRAIN = 32768
 """Elements from which PyTorch splits elementwise work over threads (at::internal::GRAIN_SIZE)."""
@@ -108,6 +115,7 @@ def probes(device: str, *, threads: int, caches: Iterable[float], quick: bool = 
     sides = (QUICK_SIDES if quick else SIDES)[device]
     found: list[Probe] = []
     found += _calls(device, threads)
+    found += (_chain(blocks, threads) for blocks in CHAINS if device == "cpu" and not quick)
     found += (_gemm(dtype, PROBE_SIZE, counts[0], small=True) for dtype in DTYPES[device])
     for count in reversed(counts):  # all threads first: what a run cut short should have
         found += (_gemm(dtype, side, count) for dtype in DTYPES[device] for side in sides)
@@ -329,6 +337,34 @@ def _replay(device: str) -> Callable[[], object]:
         for _ in range(LAUNCHES):
             x.fill_(1.0)
     return graph.replay
+
+
+def _chain(blocks: int, threads: int) -> Probe:
+    """Compile a network of *blocks* whose kernels have next to nothing to do: pointwise, depthwise and 3x3 convolutions."""
+
+    def prepare(device: str) -> Callable[[], object]:
+        network = nn.Sequential(*(layer for _ in range(blocks) for layer in _block())).eval().to(device)
+        torch.compiler.reset()
+        compiled, x = torch.compile(network), torch.ones(1, WIDTH, 4, 4, device=device)
+        return lambda: compiled(x)
+
+    return Probe(f"compiled {blocks} t{threads}", "compiled", "fp32", blocks * KERNELS, threads, float(blocks * KERNELS), prepare)
+
+
+def _block() -> Iterator[nn.Module]:
+    for side, groups in ((1, 1), (3, WIDTH), (3, 1)):
+        yield nn.Conv2d(WIDTH, WIDTH, side, padding=side // 2, groups=groups, bias=False)
+        yield nn.BatchNorm2d(WIDTH)
+        yield nn.ReLU()
+
+
+def compiled_seconds(rates: Iterable[Rate]) -> float | None:
+    """Return what one more kernel takes in compiled code that has next to nothing to do; None where it was not measured."""
+    found = sorted((rate for rate in rates if rate.what == "compiled" and rate.seconds), key=attrgetter("size"))
+    if len(found) < len(CHAINS):
+        return None
+    short, long = found[0], found[-1]
+    return max((long.best - short.best) / (long.size - short.size), 0.0)
 
 
 def region_seconds(rates: Iterable[Rate], threads: int) -> float | None:

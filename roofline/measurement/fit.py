@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from roofline.costmodel.analyze import half_type
-from roofline.costmodel.calibration import CLASSES, DENSE, HOST_KINDS, Calibration, Shape, neutral
+from roofline.costmodel.calibration import CLASSES, DENSE, HOST_KINDS, PER_KERNEL, Calibration, Shape, neutral
 from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
@@ -32,7 +32,7 @@ from roofline.transforms.precision import to_precision
 SCALE = 0.05
 """Relative error at which the loss turns from square to absolute: about twice the spread between two runs of one network."""
 
-CROWDING = 0.35
+CROWDING = 0.5
 """Rows of a data set weigh `n ** -CROWDING`: between all rows alike (0) and all data sets alike (1)."""
 
 ITERATIONS = 150
@@ -56,14 +56,16 @@ _MEMORY = {
 }  # fmt: skip
 _VECTOR = {
     **dict.fromkeys(CLASSES, 0.7), "conv 3x3": 1.1, "depthwise 3": 0.5, "depthwise 5": 0.5, "depthwise 7": 0.5, "depthwise wide": 0.3,
-    "grouped": 0.5,
+    "grouped": 0.8,
 }  # fmt: skip
+_VECTOR_SPREADS = {"grouped": 0.15}
+"""Wide groups run like dense convolutions; what narrow and small ones lose is told by *group_columns* and *group_outputs*."""
 _MATRIX = {**dict.fromkeys(CLASSES, 0.75), "grouped": 0.3, "conv wide": 0.6, "conv strided": 0.6, "attention": 0.4}
 _SCALARS = {
     "matrix_depth": (30, 0.7), "vector_depth": (15, 0.7), "matrix_columns": (12, 0.7), "vector_columns": (8, 0.7),
-    "group_columns": (30, 0.7), "matrix_outputs": (1500, 0.8), "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3),
-    "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2), "transpose": (0.8, 0.4), "fresh": (1.0, 0.3),
-    "serial": (0.01, 1.0),
+    "group_columns": (30, 0.7), "matrix_group_outputs": (100, 1.5), "vector_group_outputs": (300, 1.5), "matrix_outputs": (1500, 0.8),
+    "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3), "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2),
+    "transpose": (0.8, 0.4), "fresh": (1.0, 0.3), "serial": (0.01, 1.0),
 }  # fmt: skip
 _CPU_SCALARS = {"cache": (1.0, 0.5)}
 _LOST = ("misaligned", "misaligned_groups")
@@ -159,10 +161,9 @@ def row_of(
     asks, counts = np.unique(table[w.launches > 0].astype(np.float32), axis=0, return_counts=True)
     hosted = np.bincount(_HOST_OF[w.klass], weights=w.ops, minlength=len(HOSTS))
     costs = hardware.overheads
-    launch = costs.launch if mode == "eager" else costs.graph
     return Row(
-        Run.of(hardware, mode, layout, device=device), asks, counts.astype(np.float32), tuple(hosted), float(w.views.sum()), launch,
-        costs.host_op, costs.host_view, seconds, source, weight,
+        Run.of(hardware, mode, layout, device=device), asks, counts.astype(np.float32), tuple(hosted), float(w.views.sum()),
+        costs.launch_in(fleet.mode), costs.host_op, costs.host_view, seconds, source, weight,
     )  # fmt: skip
 
 
@@ -252,7 +253,7 @@ class Model:
         common = torch.tensor([[_COMMON[group[0]][0], _COMMON[group[0]][1], _COMMON[group[0]][1]] for group in groups])
         self.spreads = {
             "memory": torch.where(on_cpu, torch.tensor(0.4), streams) * level,
-            "vector": torch.full((1, len(CLASSES)), 0.4) * level,
+            "vector": torch.tensor([[_VECTOR_SPREADS.get(name, 0.4) for name in CLASSES]]) * level,
             "matrix": torch.full((1, len(CLASSES)), 0.35) * level,
             "scalar": torch.where(on_cpu, scalars[1][None, :, 1], scalars[0][None, :, 1]) * level,
             "common": torch.where(on_cpu, common.clamp(min=_CPU_COMMON), common),
@@ -317,7 +318,8 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
     e = Efficiency(
         memory=p["memory"][r, k], product=torch.where(on_matrix, p["matrix"][r, k], p["vector"][r, k]), vector=p["vector"][r, k],
         depth=size("depth"), columns=torch.where(grouped, p["group_columns"][r], size("columns")),
-        alignment=torch.where(batch.misaligned, lost, one), outputs=torch.where(dense, size("outputs"), 0 * one),
+        alignment=torch.where(batch.misaligned, lost, one),
+        outputs=torch.where(grouped, size("group_outputs"), torch.where(dense, size("outputs"), 0 * one)),
         cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], fresh=p["fresh"][r], crowd=1 + p["serial"][r] * batch.others,
     )  # fmt: skip
     found = parts(batch.asks, e, torch)
@@ -356,7 +358,7 @@ class Fitted:
         tables = {name: dict(zip(CLASSES, map(float, p[name]), strict=True)) for name in ("memory", "vector", "matrix")}
         mean = float(np.average(p["host"], weights=_MIX))
         shape = {"group_columns": float(p["group_columns"])}
-        sizes = ("depth", "columns", "outputs")
+        sizes = ("depth", "columns", "outputs", "group_outputs")
         on_vector = Shape(**shape, **{name: float(p[f"vector_{name}"]) for name in sizes})
         lost = {name: float(p[name]) for name in _LOST}
         on_matrix = Shape(**shape, **lost, **{name: float(p[f"matrix_{name}"]) for name in sizes})
@@ -429,12 +431,14 @@ def left_out(rows: Sequence[Row], *, folds: int = FOLDS, iterations: int = ITERA
 def calibration_of(samples: Sequence[Sample], hardware: Hardware, *, data: str, date: str, fresh: float | None = None) -> dict[str, Any]:
     """Fit one run of *hardware* to *samples* and return what its profile says of it: one entry of `calibration:`.
 
-    The spread of single kernels comes from samples left out of the fit in turn; that of a network is taken to be the bias
-    that remains when many kernels are added up, at least 10 %. *fresh* are the B/s at which new memory is written, where measured.
+    The spread of single kernels comes from samples left out of the fit in turn (with one alone, it is PER_KERNEL); that of a
+    network is taken to be the bias that remains when many kernels are added up, at least 10 %. *fresh* are the B/s at which new
+    memory is written, where measured.
     """
     rows = [sample_row(sample, hardware, source=data, fresh=fresh) for sample in samples]
-    ratios = np.array([row.seconds for row in rows]) / left_out(rows, iterations=ITERATIONS // 2)
-    low, high = percentiles(ratios)
+    low, high = PER_KERNEL
+    if len(rows) > 1:
+        low, high = percentiles(np.array([row.seconds for row in rows]) / left_out(rows, iterations=ITERATIONS // 2))
     width = max(0.1, math.log(high / low) / 4)
     precisions = tuple(dict.fromkeys(sample.precision for sample in samples))
     found, run = fit(rows), rows[0].run

@@ -200,7 +200,8 @@ CHANGES: Mapping[str, Change] = {
         lambda g, _, where: fuse_excite(g, where),
     ),
     "fuse-all": Change(
-        "fold batch norms and merge bias, activation and residual into each product", _KERNELS, lambda g, _, where: fuse_engine(g, where)
+        "fold batch norms, merge bias, activation and residual into each product, and concatenate in place", _KERNELS,
+        lambda g, _, where: fuse_engine(g, where),
     ),
     "depth-first": Change(
         "keep chains of layers on the chip, in SIZE bytes of it (default: its largest cache)",

@@ -25,8 +25,8 @@ def fuse(graph: Graph, may_join: Join) -> Graph:
     """Merge each op into the kernel of its latest input where *may_join* allows it.
 
     Joining the latest producer is always safe: every other input was made by an earlier kernel. A view stays with the
-    kernel it looks at, as it costs nothing anywhere; views of weights come first. Ops that share a kernel already join
-    together, or stay together.
+    kernel it looks at, as it costs nothing anywhere, unless it gathers several; views of weights come first. Ops that share a
+    kernel already join together, or stay together.
     """
     kernels: list[list[Op]] = []
     home: dict[int, int] = {}
@@ -53,7 +53,7 @@ def _all_join(ops: Sequence[Op], latest: int, kernel: Sequence[Op], home: Mappin
         return False
     grown = list(kernel)
     for op in ops:
-        if not (graph.is_view(op) or may_join(op, grown)):
+        if not ((graph.is_view(op) and not graph.is_gathered(op)) or may_join(op, grown)):
             return False
         grown.append(op)
     return True
@@ -100,6 +100,27 @@ def _with_bias(op: Op, renamed: dict[int, int], biases: dict[int, int]) -> Op:
     return replace(op, inputs=(*op.inputs, biases[op.id]), roles=(*op.roles, "bias")) if op.id in biases else op
 
 
+def gather_in_place(graph: Graph, where: Where = EVERYWHERE) -> Graph:
+    """Give the parts of each concatenation chosen their memory inside its result, so that nothing is copied.
+
+    A part must be the whole of what an op other than a concatenation made, and can be in one place only.
+    """
+    home: dict[int, int] = {}
+    for op in graph.ops:
+        parts = {graph.tensors[t].storage for t in op.inputs}
+        alone = op.name == "cat" and where(op.module) and len(parts) == len(op.inputs) and home.keys().isdisjoint(parts)
+        if alone and all(_is_whole(t, graph) for t in op.inputs):
+            home |= dict.fromkeys(parts, op.outputs[0])
+    return replace(graph, tensors=tuple(replace(t, storage=home.get(t.storage, t.storage)) for t in graph.tensors)) if home else graph
+
+
+def _is_whole(index: int, graph: Graph) -> bool:
+    """Tell whether this tensor is all of a memory that some op made, other than by concatenating."""
+    tensor = graph.tensors[index]
+    maker = graph.producer.get(tensor.storage)
+    return maker is not None and maker.name != "cat" and graph.tensors[tensor.storage].shape == tensor.shape
+
+
 def fuse_compiled(graph: Graph, where: Where = EVERYWHERE) -> Graph:
     """Fuse as a pointwise compiler does: elementwise chains with the reductions they feed; products stay library calls."""
     kinds = _kinds(graph)
@@ -117,8 +138,12 @@ def fuse_compiled(graph: Graph, where: Where = EVERYWHERE) -> Graph:
 
 
 def fuse_engine(graph: Graph, where: Where = EVERYWHERE) -> Graph:
-    """Fuse as an inference engine does: batch norms folded, then bias, activation and residual into each product."""
-    graph = fold_batch_norm(graph, where)
+    """Fuse as an inference engine does: batch norms folded, then bias, activation and residual into each product.
+
+    What would be concatenated is written to its place in the result: TensorRT does so (NVIDIA's blog, "Deploying Deep Neural
+    Networks with NVIDIA TensorRT", 2017, recalled).
+    """
+    graph = gather_in_place(fold_batch_norm(graph, where), where)
     kinds = _kinds(graph)
 
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:
@@ -162,7 +187,7 @@ def fuse_ideal(graph: Graph, capacity: float) -> Graph:
     keeps nothing, such as an activation, joins even where the weights before it are too large to stay. What was merged before
     is taken apart first.
     """
-    graph = fold_batch_norm(replace(graph, kernels=singletons(graph.ops)))
+    graph = gather_in_place(fold_batch_norm(replace(graph, kernels=singletons(graph.ops))))
     held: dict[int, float] = {}
 
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:

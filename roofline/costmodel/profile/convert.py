@@ -168,8 +168,8 @@ def _pattern(known: dict[str, Figure], pattern: str, peak: Figure) -> Figure:
 
 
 def _overheads(entry: OverheadsEntry) -> Overheads:
-    launch, graph, host_op, host_view = (figure.figure(1e-6) for figure in (entry.launch, entry.graph, entry.host_op, entry.host_view))
-    return Overheads(launch, graph, host_op, host_view)
+    figures = (entry.launch, entry.graph, entry.compiled or entry.graph, entry.host_op, entry.host_view)
+    return Overheads(*(figure.figure(1e-6) for figure in figures))
 
 
 def _price(entry: PriceEntry) -> Price:

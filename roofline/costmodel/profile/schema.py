@@ -148,10 +148,11 @@ class MemoryEntry(Entry):
 
 
 class OverheadsEntry(Entry):
-    """Hold the overheads in microseconds."""
+    """Hold the overheads in microseconds; *compiled* is that of *graph* where it is not given."""
 
     launch: FigureEntry
     graph: FigureEntry
+    compiled: FigureEntry | None = None
     host_op: FigureEntry
     host_view: FigureEntry
 
@@ -189,6 +190,7 @@ class ShapeEntry(Entry):
     columns: Size
     group_columns: Size
     outputs: Size
+    group_outputs: Size = 0.0
     misaligned: Share = 1.0
     misaligned_groups: Share = 1.0
 
