@@ -171,8 +171,15 @@ def _through(columns: Columns, distances: Sequence[float]) -> tuple[Floats, Floa
     batches, count = len(columns.batches), columns.size
     slot = (columns.edge_kernel + np.arange(batches)[:, None] * count).reshape(-1)
     far, nbytes = columns.edge_distance.reshape(-1), columns.edge_bytes.reshape(-1)
-    missed = [nbytes if size <= 0 else nbytes * -np.expm1(-far / size) for size in distances]
-    forced = [each * (far > size) for each, size in zip(missed, distances, strict=True)]
-    sums = [[np.bincount(slot, weights=each, minlength=batches * count) for each in rows] for rows in (missed, forced)]
-    through, least = np.array(sums, dtype=np.float64).reshape(2, len(distances), batches, count)
+    single = far.astype(np.float32)  # NumPy's exponential is ten times as fast in single precision, and a share needs no more
+
+    def passed(size: float) -> tuple[Floats, Floats]:
+        missed = nbytes if size <= 0 else nbytes - nbytes * np.exp(single * np.float32(-1 / size))
+        return added(missed), added(missed * (far > size))
+
+    def added(edges: Floats) -> Floats:
+        return np.bincount(slot, weights=edges, minlength=batches * count).astype(np.float64, copy=False)
+
+    sums = zip(*map(passed, distances), strict=True)
+    through, least = (np.array(rows, dtype=np.float64).reshape(len(distances), batches, count) for rows in sums)
     return through, least
