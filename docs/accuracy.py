@@ -18,9 +18,11 @@ import numpy as np
 
 from roofline import units
 from roofline.costmodel.hardware import load_hardware
+from roofline.costmodel.relatives import calibration_for
 from roofline.measurement.comparison import Case, Comparison, Point
 from roofline.measurement.published import EXCLUSIONS
 from roofline.measurement.table import factor, figure, share
+from roofline.transforms.modes import check_layout, check_mode
 
 DOCS = Path(__file__).parent
 LEFT_OUT = DOCS.parent / "benchmarks" / "results" / "left_out.csv"
@@ -364,14 +366,21 @@ def times_off(ratio: float) -> str:
 
 def intervals(scores: Scores) -> str:
     """Tabulate, for each way of running a device, the interval and how often it held; and that which other devices give."""
-    header = ("ran as", "n", "from", "to", "new network: covers", "new family: covers", "new device: from", "to", "covers")
+    header = ("ran as", "n", "from", "to", "new network: covers", "as reported", "new family: covers", "new device: from", "to", "covers")
     held = used(scores)
     lines = [(name, str(g.network.n), *_ends(g.network), *_held(g), *_far(g.device)) for name, g in held.by(run_of).items()]
     return table(header, [*lines, ("all", str(held.network.n), "", "", *_held(held), "", "", share(covers(held.device)))])
 
 
-def _held(g: Scores) -> tuple[str, str]:
-    return share(covers(g.network)), share(covers(g.family))
+@cache
+def reported(device: str, mode: str, layout: str) -> tuple[float, float]:
+    """Return the ends of the interval that a report gives, as factors of its prediction."""
+    return calibration_for(load_hardware(device), check_mode(mode), check_layout(layout or "nchw")).spread
+
+
+def _held(g: Scores) -> tuple[str, ...]:
+    shipped = [with_interval(p, reported(p.device, p.mode, p.layout)) for p in g.points]
+    return share(covers(g.network)), share(Comparison(tuple(shipped)).coverage), share(covers(g.family))
 
 
 def _ends(comparison: Comparison) -> tuple[str, str]:
