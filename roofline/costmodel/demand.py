@@ -82,9 +82,8 @@ class Demand:
         """Return the demand of all kernels that differ in it, and for each kernel the position of its own: networks repeat blocks."""
         arrays = (np.asarray(getattr(self, name), dtype=np.float64) for name in (*_BY_KERNEL, *_BY_BATCH, *_BY_DISTANCE))
         table = np.concatenate([array.reshape(-1, self.shape[1]) for array in arrays]).T.copy()
-        known: dict[bytes, int] = {}
-        which = np.array([known.setdefault(kernel.tobytes(), len(known)) for kernel in table], dtype=np.int64)
-        return self.take(np.unique(which, return_index=True)[1]), which
+        first, which = _numbered(table)
+        return self.take(first), which
 
 
 def demand(columns: Columns, distances: Sequence[float]) -> Demand:
@@ -116,6 +115,13 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
         vector_types=vector_types,
         product_types=columns.product_types,
     )
+
+
+def _numbered(table: Floats) -> tuple[Ints, Ints]:
+    """Number the rows of *table* that differ: the position of the first of each number, and the number of every row."""
+    known: dict[bytes, int] = {}
+    which = np.array([known.setdefault(row.tobytes(), len(known)) for row in table], dtype=np.int64)
+    return np.unique(which, return_index=True)[1].astype(np.int64, copy=False), which
 
 
 def _alike(values: Floats) -> Floats:
@@ -171,10 +177,11 @@ def _through(columns: Columns, distances: Sequence[float]) -> tuple[Floats, Floa
     batches, count = len(columns.batches), columns.size
     slot = (columns.edge_kernel + np.arange(batches)[:, None] * count).reshape(-1)
     far, nbytes = columns.edge_distance.reshape(-1), columns.edge_bytes.reshape(-1)
-    single = far.astype(np.float32)  # NumPy's exponential is ten times as fast in single precision, and a share needs no more
+    first, which = _numbered(columns.edge_distance.T.copy())  # exponentials are slow, and few distances differ
+    differing = columns.edge_distance[:, first]
 
     def passed(size: float) -> tuple[Floats, Floats]:
-        missed = nbytes if size <= 0 else nbytes - nbytes * np.exp(single * np.float32(-1 / size))
+        missed = nbytes if size <= 0 else nbytes * (-np.expm1(-differing / size)).take(which, axis=1).reshape(-1)
         return added(missed), added(missed * (far > size))
 
     def added(edges: Floats) -> Floats:
