@@ -1,6 +1,6 @@
 """Fit the time model to the published timings: writes hardware/calibration/published.yaml and benchmarks/results/left_out.csv.
 
-    python benchmarks/fit.py [--jobs 2] [--iterations 150]
+    python benchmarks/fit.py [--jobs 2] [--iterations 250]
 
 The first holds the parameters of every measured way of running a device, the second what fits predicted of rows that they
 had not seen: folds over networks, folds over families, and each device left out in turn. Both take about half an hour.
@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -101,9 +102,15 @@ def _item(timing: Published, columns: Columns) -> Item:
     hardware = load_hardware(timing.device)
     row = row_of(
         columns, hardware, timing.mode, timing.layout or "nchw", timing.seconds, device=SIZES.get(timing.device, ""),
-        source=timing.dataset, weight=0.0 if timing.excluded else 1.0,
+        source=timing.dataset, weight=0.0 if timing.excluded else 1.0, fresh=new_memory() if hardware.kind == "cpu" else None,
     )  # fmt: skip
     return Item(timing, hardware, columns, row)
+
+
+@lru_cache(maxsize=1)
+def new_memory() -> float:
+    """B/s at which a CPU writes new memory, until a fit finds otherwise: as calibrated here, since no table tells of it."""
+    return next(c.fresh for c in calibrated_here() if c.fresh)
 
 
 def fitted_to(items: Sequence[Item], runs: Sequence[Run], iterations: int, what: str) -> Fitted:
@@ -120,7 +127,11 @@ def calibrations(fitted: Fitted, items: Sequence[Item]) -> list[Calibration]:
     for item in items:
         if item.row.weight:
             used[item.row.run].append(item.timing)
-    return [fitted.calibration(run, **_about(run, used.get(run, []))) for run in fitted.model.runs]
+    return [replace(fitted.calibration(run, **_about(run, used.get(run, []))), fresh=_fresh(run, fitted)) for run in fitted.model.runs]
+
+
+def _fresh(run: Run, fitted: Fitted) -> float | None:
+    return new_memory() * fitted.scalar(run, "fresh") if run.kind == "cpu" and run.mode != "engine" else None
 
 
 def _about(run: Run, timings: Sequence[Published]) -> dict[str, object]:

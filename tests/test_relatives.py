@@ -185,6 +185,7 @@ def test_what_another_mode_lends_is_borrowed(mode: Mode) -> None:
     found = calibration_for(T4, mode, "nchw", [of(T4, cache=1.25)])
     assert (found.mode, found.cache, found.status, found.relatives) == (mode, 1.25, "borrowed", ("t4",))
     assert (found.launch, found.host_op) == (None, None)  # a launch from eager PyTorch is none of an engine
+    assert found.fresh == 2e9  # the system clears memory as fast in all
     assert found.spread == (0.6, 1.7)
 
 

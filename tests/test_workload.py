@@ -291,7 +291,15 @@ def test_large_tensors_are_written_to_memory_that_the_system_must_clear(
 
 @pytest.mark.parametrize(("kind", "mode"), [("gpu", "eager"), ("cpu", "compiled"), ("cpu", "engine")])
 def test_only_eager_code_on_a_cpu_asks_for_memory_each_time(kind: DeviceKind, mode: Mode) -> None:
-    assert not asked(torch.sigmoid, LARGE_IMAGE, on=device(kind=kind), mode=mode).fresh.any()
+    assert not asked(conv(16, 16), LARGE_IMAGE, on=device(kind=kind), mode=mode).fresh.any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "fresh"), [("cpu", "compiled", 1), ("cpu", "engine", 0), ("cpu", "ideal", 0), ("gpu", "compiled", 0)]
+)
+def test_compiled_code_on_a_cpu_reorders_weights_each_time(kind: DeviceKind, mode: Mode, fresh: float) -> None:
+    found = asked(nn.Conv2d(2048, 4096, 1), (1, 2048, 4, 4), on=device(kind=kind), mode=mode)
+    assert [value / MEBIBYTES_32 for value in row(found.fresh)] == pytest.approx([fresh])
 
 
 def test_what_new_memory_costs_is_free_until_it_is_measured() -> None:

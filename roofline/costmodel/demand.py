@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from roofline.cost import KINDS
 from roofline.costmodel.calibration import CLASSES
-from roofline.costmodel.columns import OUTPUT, Columns, Floats, Ints
+from roofline.costmodel.columns import INPUT, WEIGHT, Columns, Floats, Ints
 
 Bools = NDArray[np.bool_]
 
@@ -29,7 +29,7 @@ _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for k
 _REORDERED = _TRANSPOSED | (np.array(KINDS) == "depthwise conv")
 
 _BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "reordered", "biased", "ops", "views")
-_BY_BATCH = ("matrix_flops", "vector_flops", "depth", "columns", "results", "read_bytes", "output_bytes", "fresh")
+_BY_BATCH = ("matrix_flops", "vector_flops", "depth", "columns", "results", "read_bytes", "output_bytes", "fresh", "blocked")
 _BY_DISTANCE = ("through", "least")
 
 
@@ -41,8 +41,9 @@ class Demand:
     *product_types*. *misaligned* tells whether channels do not suit a matrix engine, *reordered* whether a product reads an
     image, *biased* whether a bias is added. *depth* and *columns* are the inner and outer sides of the product, in one row where
     the batch does not matter, and *results* what it, or one of its groups, computes side by side; *read_bytes* are activations,
-    *fresh* the bytes of memory that a CPU's system must clear first. *through* holds the bytes that come from beyond caches as
-    large as each of *distances*, *least* those that must, as such a cache cannot hold so much: (distances, batches, kernels).
+    *fresh* the bytes of new memory that a CPU's system must clear first, *blocked* those for copies of weights. *through* holds
+    the bytes that come from beyond caches as large as each of *distances*, *least* those that must, as such a cache cannot hold
+    so much: (distances, batches, kernels).
     """
 
     klass: Ints
@@ -62,6 +63,7 @@ class Demand:
     read_bytes: Floats
     output_bytes: Floats
     fresh: Floats
+    blocked: Floats
     through: Floats
     least: Floats
     distances: tuple[float, ...]
@@ -90,6 +92,7 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
     """Read what the kernels of *columns* ask, with the bytes that come from farther away than each of *distances*."""
     (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
     through, least = _through(columns, distances)
+    fresh, blocked = _fresh(columns)
     return Demand(
         klass=classify(columns),
         matrix_code=matrix_code,
@@ -107,7 +110,8 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
         results=columns.results / np.where(columns.kind == _GROUPED, columns.groups, 1.0),
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,
-        fresh=_fresh(columns),
+        fresh=fresh,
+        blocked=blocked,
         through=through,
         least=least,
         distances=tuple(distances),
@@ -157,15 +161,17 @@ def _misaligned(columns: Columns) -> Bools:
     return np.where(grouped, odd_groups, (width % 8 != 0) | (depth % 8 != 0))
 
 
-def _fresh(columns: Columns) -> Floats:
-    """Bytes of new tensors so large that their memory comes from the system: results, and what a convolution reorders on a CPU.
+def _fresh(columns: Columns) -> tuple[Floats, Floats]:
+    """Bytes of new tensors so large that their memory comes from the system: of activations, and of weights, on a CPU.
 
     oneDNN computes convolutions on blocked copies of what they read, weights included, made for each call.
     """
     large = columns.edge_bytes * (columns.edge_bytes >= LARGE)
     if not large.any():
-        return np.zeros_like(columns.macs)
-    return columns.by_kernel(large * columns.edge_new) + columns.by_kernel(large * (columns.edge_role != OUTPUT)) * _REORDERED[columns.kind]
+        return np.zeros_like(columns.macs), np.zeros_like(columns.macs)
+    new, role, reordered = columns.edge_new, columns.edge_role, _REORDERED[columns.kind]
+    results, read, weights = (columns.by_kernel(large * which) for which in (new, role == INPUT, role == WEIGHT))
+    return results + read * reordered, weights * reordered
 
 
 def _through(columns: Columns, distances: Sequence[float]) -> tuple[Floats, Floats]:

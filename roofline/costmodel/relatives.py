@@ -43,7 +43,8 @@ def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Seque
 
     Its own come first, those of its profile before the known ones. A device never measured so takes the geometric mean of
     all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. Launch
-    and host overheads, and what new memory costs, are not borrowed, as they belong to a host and its system. Nobody
+    and host overheads, and what new memory costs, are not borrowed, as they belong to a host and its system (the last holds in
+    all modes of one). Nobody
     measures `ideal`: it takes the parameters of `engine`; a mode in which no relative was measured those of the next in
     FALLBACK. Without any, efficiencies are 1.
     """
@@ -64,7 +65,8 @@ def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], kn
         mine = [c for c in own if _fits(c, wanted, layout)]
         if mine:
             in_its_way = wanted == FALLBACK[mode][0]
-            return replace(mine[0], mode=mode) if in_its_way else _elsewhere(mine[0], mode, mine[0].devices[:1])
+            borrowed = _elsewhere(mine[0], mode, mine[0].devices[:1])
+            return replace(mine[0], mode=mode) if in_its_way else replace(borrowed, fresh=mine[0].fresh)
         pool = [c for c in known if c.kind == kin.kind and c.measured and _fits(c, wanted, layout)]
         if pool:
             pairs = sorted(((c, 2.0 ** -distance(c, kin)) for c in pool), key=lambda pair: -pair[1])

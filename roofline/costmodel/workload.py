@@ -66,7 +66,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         cache=slowest(caches),
         bias=2 * asked.output_bytes * own_bias / copy if own_bias.any() else nothing,
         transpose=2 * (asked.read_bytes + asked.output_bytes) * turned / copy if turned.any() else nothing,
-        fresh=asked.fresh if fleet.mode == "eager" and not on_gpu and asked.fresh.any() else nothing,
+        fresh=nothing if on_gpu else _fresh(asked, fleet),
         depth=asked.depth,
         columns=asked.columns,
         outputs=asked.results / fleet.units,
@@ -75,6 +75,12 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         views=asked.views,
         others=nothing if on_gpu else fleet.units - 1,
     )
+
+
+def _fresh(asked: Demand, fleet: Fleet) -> Floats:
+    """Bytes that a CPU's system must clear: compiled code plans its memory and reuses it, and engines lay out their weights once."""
+    taken = {"eager": asked.fresh + asked.blocked, "compiled": asked.blocked}.get(fleet.mode)
+    return np.zeros((1, 1, 1)) if taken is None or not taken.any() else taken
 
 
 def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:
