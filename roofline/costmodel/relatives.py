@@ -43,10 +43,9 @@ def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Seque
 
     Its own come first, those of its profile before the known ones. A device never measured so takes the geometric mean of
     all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. Launch
-    and host overheads, and what new memory costs, are not borrowed, as they belong to a host and its system (the last holds in
-    all modes of one). Nobody
-    measures `ideal`: it takes the parameters of `engine`; a mode in which no relative was measured those of the next in
-    FALLBACK. Without any, efficiencies are 1.
+    and host overheads, and what new memory costs, are not borrowed, as they belong to a host and its system; the last holds
+    in all modes of one device. Nobody measures `ideal`: it takes the parameters of `engine`; a mode in which no relative was
+    measured those of the next in FALLBACK. Without any, efficiencies are 1.
     """
     kin = Kin(hardware.id, hardware.kind, hardware.architecture, hardware.segment)
     if known is None and not hardware.calibrations:

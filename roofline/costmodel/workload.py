@@ -79,8 +79,8 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
 
 def _fresh(asked: Demand, fleet: Fleet) -> Floats:
     """Bytes that a CPU's system must clear: compiled code plans its memory and reuses it, and engines lay out their weights once."""
-    taken = {"eager": asked.fresh + asked.blocked, "compiled": asked.blocked}.get(fleet.mode)
-    return np.zeros((1, 1, 1)) if taken is None or not taken.any() else taken
+    written = {"eager": (asked.fresh, asked.blocked), "compiled": (asked.blocked,)}.get(fleet.mode, ())
+    return sum((nbytes for nbytes in written if nbytes.any()), np.zeros((1, 1, 1)))
 
 
 def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:
