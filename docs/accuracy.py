@@ -557,6 +557,20 @@ SUSPECTS = (
         fast=False,
     ),
     Suspect(
+        "MobileNetV2 in TensorRT on the V100 at batch 4 and 8",
+        "The cause is not known.",
+        Pick(("paddleclas-v100*",), models=("mobilenetv2_*",), batches=(4, 8)),
+        ("on the T4", Pick(("paddle-t4*",), models=("mobilenetv2_*",))),
+        guess=False,
+    ),
+    Suspect(
+        "MixNet in TensorRT at batch 1",
+        "Its depthwise convolutions are split into small ones, each priced as if it had the chip to itself; they may run side by side.",
+        Pick(("paddleclas-v100*",), models=("mixnet_*",), batches=(1, 1)),
+        ("at batch 8", Pick(("paddleclas-v100*",), models=("mixnet_*",), batches=(8, 8))),
+        fast=False,
+    ),
+    Suspect(
         "int8 in TensorRT",
         "One source timed two networks in int8: with one of them left out, the other is all that a fit knows of int8.",
         Pick(("automl-*",), precisions=("int8",)),
@@ -579,27 +593,10 @@ SUSPECTS = (
         unseen="device",
     ),
     Suspect(
-        "The RTX 3090 in channels-last, never measured",
-        "Its nearest relative, the RTX 4090, needs deeper and wider products for the same efficiency, by about as much as its clock is "
-        "faster. Sizes at half efficiency that grow with the clock, or with the FLOP/s of a multiprocessor, were tried: they mend this, "
-        "but make engines on wider GPUs (H100) absurdly slow, or other cards that were left out worse.",
-        Pick(("timm-rtx3090-eager-nhwc",)),
-        ("the RTX 4090, left out in turn", Pick(("timm-rtx4090-eager-nhwc",))),
-        fast=False,
-        guess=False,
-        unseen="device",
-    ),
-    Suspect(
-        "T4 engines, with the T4 never measured",
-        "The V100 is then the only GPU whose engines are known: another generation, mostly in fp32, and other networks.",
-        Pick(("paddle-t4*", "supergradients*")),
-        unseen="device",
-    ),
-    Suspect(
-        "V100 engines in fp16 at batch 8 and more, with the V100 never measured",
-        "The T4 is then the only GPU whose engines are known, and was timed at batch 1 to 4 only.",
-        Pick(("automl-*",), precisions=("fp16",), batches=(8, math.inf)),
-        fast=False,
+        "Paddle's engines on the V100, with the V100 never measured",
+        "Of engines in fp32, only those of the T4 are known then. That its clock falls as far in fp32 as on tensor cores is assumed.",
+        Pick(("paddleclas-v100*",)),
+        ("NVIDIA's in fp16", Pick(("automl-*",), precisions=("fp16",))),
         unseen="device",
     ),
 )  # fmt: skip

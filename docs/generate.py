@@ -65,7 +65,7 @@ def with_tables(pages: dict[Path, str]) -> dict[Path, str]:
 def main() -> int:
     """Write the pages, or compare them with what would be written."""
     readme, errors = DOCS.parent / "README.md", DOCS / "accuracy.md"
-    tabled = with_tables({readme: with_outputs(readme.read_text()), errors: errors.read_text()})
+    tabled = with_tables({page: with_outputs(page.read_text()) for page in (readme, errors)})
     others = {path: with_outputs(text) for path in sorted(DOCS.glob("*.md")) if path != errors and OUTPUT.search(text := path.read_text())}
     pages = {DOCS / "cli.md": commands_page(), **others, **tabled}
     drifted = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]

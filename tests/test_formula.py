@@ -29,6 +29,7 @@ class Ask:
     fresh: Any = 4.0
     depth: Any = 30.0
     columns: Any = 8.0
+    pace: Any = 1.0
     outputs: Any = 100.0
 
 
@@ -86,6 +87,12 @@ def test_the_slowest_level_counts() -> None:
 def test_a_side_at_half_efficiency_halves_it() -> None:
     fast = replace(E, product=1.0, depth=30.0, columns=0.0, alignment=1.0, crowd=1.0)
     assert priced(Ask(), fast)["matrix"] == pytest.approx(4.0)
+
+
+def test_what_a_shape_costs_takes_as_long_on_a_faster_engine() -> None:
+    fast = replace(E, product=1.0, alignment=1.0, crowd=1.0)  # half of the pace by shape: 2 s more
+    assert priced(Ask(), fast)["matrix"] == pytest.approx(4.0)
+    assert priced(Ask(matrix=0.5, pace=4.0), fast)["matrix"] == pytest.approx(2.5)
 
 
 def test_without_losses_a_kernel_takes_its_seconds_at_the_ceilings() -> None:

@@ -66,6 +66,14 @@ def test_the_wheel_and_the_source_archive_carry_the_table() -> None:
     assert (ROOT / source).is_file()
 
 
+def test_what_is_kept_aside_is_in_no_table_that_fits_read() -> None:
+    aside = read(FOLDER / "unseen.csv")
+    known = {(r.device, r.model, r.mode, r.image_size) for r in read()}
+    assert {r.device for r in aside} == {"a100-80gb", "v100"} <= set(names())
+    assert known.isdisjoint((r.device, r.model, r.mode, r.image_size) for r in aside)
+    assert len(aside) == 6
+
+
 def test_families_come_from_the_table() -> None:
     assert families()["efficientnet_b0"] == "efficientnet"
     assert "no_such_network" not in families()

@@ -312,6 +312,31 @@ def test_only_a_cpu_has_cores_beside_the_first() -> None:
     assert asked(torch.relu, IMAGE, on=device(kind="cpu", units=12)).others == 11
 
 
+WIDE = device(engines=(VECTOR, HALF, engine("matrix", "fp16", 80e12, 40e12)))
+"""4 TFLOP/s on the matrix engine of each of its 10 units, where the sizes of a Shape are those at 1."""
+
+
+@pytest.mark.parametrize(("mode", "pace"), [("eager", 4), ("compiled", 4), ("engine", 1)])
+def test_the_pace_of_a_matrix_engine_counts_where_tiles_are_fixed(mode: Mode, pace: float) -> None:
+    assert row(asked(conv(8, 16), IMAGE, precision="fp16", mode=mode, on=WIDE).pace)[0] == pytest.approx(pace)
+    assert row(asked(conv(8, 16), IMAGE, mode=mode, on=WIDE).pace)[0] == 1  # no matrix engine computes in fp32
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("gpu", 0.5e12), ("cpu", 1e12)])
+def test_a_gpu_widens_halves_to_compute_what_is_no_product(kind: DeviceKind, rate: float) -> None:
+    workload = asked(torch.relu, IMAGE, precision="fp16", on=device(kind=kind))
+    assert row(workload.vector) == pytest.approx([4096 / rate])
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("eager", 0.5), ("compiled", 0.5), ("engine", 0.25)])
+def test_a_card_under_a_power_limit_computes_below_its_clock(mode: Mode, kept: float) -> None:
+    hot = replace(device(), sustained_clock=0.25e9)
+    cold, slow = (asked(conv(8, 16), IMAGE, mode=mode, on=on) for on in (device(), hot))
+    assert row(slow.matrix) == pytest.approx([seconds / kept for seconds in row(cold.matrix)])
+    assert row(slow.dram) == row(cold.dram)
+    assert row(asked(conv(8, 16), IMAGE, mode=mode, on=replace(hot, kind="cpu")).matrix) == row(cold.matrix)
+
+
 # --- the parameters that a kernel meets --------------------------------------------------------------------------------
 
 FITTED = Calibration(
@@ -358,8 +383,10 @@ def test_channels_that_do_not_fit_lose_the_share_of_the_matrix_engine() -> None:
     assert facts(met(conv(8, 12), IMAGE), "alignment") == [1]
 
 
-def test_only_dense_products_need_many_results_to_fill_a_device() -> None:
-    assert facts(met(conv(8, 8, groups=8), IMAGE), "vector", "outputs") == [0.3, 0]
+def test_only_products_need_many_results_to_fill_a_device() -> None:
+    assert facts(met(conv(8, 8, groups=8), IMAGE), "vector", "outputs") == [0.3, 4]
+    few = efficiency(asked(conv(8, 8, groups=8), IMAGE), Fleet((device(kind="cpu"),), (FITTED,)))
+    assert facts(few, "outputs") == [0]  # the cores of a CPU find enough in it
     assert facts(met(torch.relu, IMAGE), "memory", "outputs") == [0.9, 0]
     assert facts(met(nn.Linear(16, 16), (4, 16)), "outputs") == [4]
 

@@ -23,10 +23,16 @@ CLASSES: tuple[str, ...] = (
 )  # fmt: skip
 """Classes of kernel that have efficiencies of their own: what libraries implement apart."""
 
-DENSE: tuple[str, ...] = tuple(name for name in CLASSES[:13] if not name.startswith("depthwise"))
+PRODUCTS: tuple[str, ...] = CLASSES[:13]
+"""Classes that multiply what they read."""
+
+DENSE: tuple[str, ...] = tuple(name for name in PRODUCTS if not name.startswith("depthwise"))
 """Classes that may use a matrix engine, and whose shape counts."""
 
-HOST_KINDS = {"product": CLASSES[:13], "norm": ("batch norm",), "cast": ("cast",)}
+FILLING = {"gpu": PRODUCTS, "cpu": DENSE}
+"""Classes that need many results to keep all of a chip busy: a few cores find enough in any depthwise convolution."""
+
+HOST_KINDS = {"product": PRODUCTS, "norm": ("batch norm",), "cast": ("cast",)}
 """Classes whose ops cost an eager host more, or less, than others, by the name of their weight; the rest is `other`."""
 
 
@@ -48,9 +54,9 @@ class Shape:
     misaligned_groups: float = 1.0
 
 
-PER_KERNEL = (0.58, 2.3)
+PER_KERNEL = (0.55, 2.2)
 """10th and 90th percentile of measured over predicted time of single kernels: 1,386 published timings of operators on a T4 and V100s
-(benchmarks/operators.py, 2026-11-21), none of which was fitted. Where no other kernels were timed, they stand for all."""
+(benchmarks/operators.py, 2026-11-22), none of which was fitted. Where no other kernels were timed, they stand for all."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ SPEED_2_4 = 2.0
 """How many times faster a matrix engine with 2:4 sparsity runs a product whose weights are 2:4 sparse: its peak in NVIDIA's
 datasheets of the A100 and later is twice the dense one (recalled); that tuned code keeps the ratio is assumed."""
 
+_WIDENED = {"fp16": "fp32", "bf16": "fp32"}
+"""Types in which kernels of a GPU compute what is no product: PyTorch's load halves and widen them (at::opmath_type)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fleet:
@@ -72,6 +75,16 @@ class Fleet:
     def units(self) -> Floats:
         """Multiprocessors, or cores."""
         return _of(self.devices, "units")
+
+    @cached_property
+    def pace(self) -> Floats:
+        """Share of their clock that GPUs under a power limit keep in a long run; 1 where it is not known, and on a CPU.
+
+        Engines keep the arithmetic busy; in eager and compiled code, half of a network's time is other work, and the clock stays
+        half way (the geometric mean of both).
+        """
+        kept = [1.0 if self.kind == "cpu" else (d.sustained_clock or d.clock) / d.clock for d in self.devices]
+        return _along(kept) ** (0.5 if self.mode in ("eager", "compiled") else 1.0)
 
     @cached_property
     def copy(self) -> Floats:
@@ -161,13 +174,22 @@ def engine_seconds(asked: Demand, fleet: Fleet, *, datasheet: bool = False) -> t
 
     Raises UnsupportedError where a device lacks a data type.
     """
-    products, others = _products(fleet, asked.matrix_types, asked.product_types), _others(fleet, asked.vector_types)
-    rates, other_rates = ((e.datasheet if datasheet else e.ceiling) for e in (products, others))
+    products = _products(fleet, asked.matrix_types, asked.product_types)
     on_matrix, on_vector = _by_kernel(products.is_matrix, asked.matrix_code), _by_kernel(products.is_vector, asked.matrix_code)
-    rate = _by_kernel(rates, asked.matrix_code)
+    types = asked.vector_types if datasheet or fleet.kind == "cpu" else tuple(_WIDENED.get(t, t) for t in asked.vector_types)
+    others = _others(fleet, types)
+    rate = _by_kernel(others.datasheet, asked.vector_code) if datasheet else fleet.pace * _by_kernel(others.ceiling, asked.vector_code)
+    return asked.matrix_flops / product_rate(asked, fleet, datasheet=datasheet), asked.vector_flops / rate, on_vector, on_matrix
+
+
+def product_rate(asked: Demand, fleet: Fleet, *, datasheet: bool = False) -> Floats:
+    """FLOP/s at which each device does the products of each kernel, at the ceiling of the engine; 1 or so for a kernel without any."""
+    products = _products(fleet, asked.matrix_types, asked.product_types)
+    rate = _by_kernel(products.datasheet, asked.matrix_code) if datasheet else fleet.pace * _by_kernel(products.ceiling, asked.matrix_code)
     if asked.pruned.any():
+        on_matrix = _by_kernel(products.is_matrix, asked.matrix_code)
         rate = rate * np.where(asked.pruned & on_matrix & (_of(fleet.devices, "sparsity_2_4") > 0), SPEED_2_4, 1.0)
-    return asked.matrix_flops / rate, asked.vector_flops / _by_kernel(other_rates, asked.vector_code), on_vector, on_matrix
+    return rate
 
 
 def _by_kernel(table: Any, code: Ints) -> Any:

@@ -45,8 +45,9 @@ class Parts:
 
 def parts(ask: Any, e: Efficiency, xp: Any) -> Parts:
     """Price each roof of every kernel of *ask*, a Workload or its fields as tensors; *xp* is the module of its arrays, numpy or torch."""
-    shape = ask.depth / (ask.depth + e.depth) * ask.columns / (ask.columns + e.columns) * e.alignment
-    products = e.crowd * ask.matrix / (e.product * shape)
+    shape = ask.depth / (ask.depth + e.depth) * ask.columns / (ask.columns + e.columns)
+    paced = shape / (shape + ask.pace * (1 - shape))  # the seconds that the shape costs do not shrink with a faster engine
+    products = e.crowd * ask.matrix / (e.product * paced * e.alignment)
     other = e.crowd * ask.vector / e.vector
     outputs = ask.outputs + _TINY
     return Parts(

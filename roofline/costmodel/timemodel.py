@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from roofline.costmodel.calibration import Calibration
+from roofline.costmodel.calibration import CLASSES, Calibration
 from roofline.costmodel.columns import Columns, Floats, Ints
 from roofline.costmodel.demand import Demand, demand
 from roofline.costmodel.device import Hardware
@@ -23,6 +23,8 @@ from roofline.transforms.modes import Layout
 
 Bound = Literal["compute", "memory", "overhead", "occupancy"]
 BOUNDS: tuple[Bound, ...] = ("compute", "memory", "overhead", "occupancy")
+
+_DEPTHWISE = np.array([name.startswith("depthwise") for name in CLASSES])
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +106,9 @@ def price_fleet(asked: Demand, fleet: Fleet) -> Priced:
     workload = describe(asked, through, fleet)
     found, filled, busy = _busy(workload, fleet)
     overhead = _overhead(*_issue(workload, fleet), busy, fleet)
+    compute, memory = _by_roof(found, workload)
     return Priced(
-        fleet=fleet, through=through, matrix=found.matrix, vector=found.other, compute=found.compute, memory=found.memory + found.passes,
+        fleet=fleet, through=through, matrix=found.matrix, vector=found.other, compute=compute, memory=memory + found.passes,
         fill=found.fill, occupancy=filled - joined(found.compute, found.memory, np), overhead=overhead, seconds=busy + overhead,
         limit=limits(asked, fleet),
     )  # fmt: skip
@@ -143,6 +146,17 @@ def _busy(workload: Workload, fleet: Fleet) -> tuple[Parts, Floats, Floats]:
     found = parts(workload, efficiency(workload, fleet), np)
     filled = joined(found.compute / found.fill, found.memory, np)
     return found, filled, np.where(workload.launches > 0, filled + found.passes, 0.0)
+
+
+def _by_roof(found: Parts, workload: Workload) -> tuple[Floats, Floats]:
+    """Tell which seconds are compute's and which memory's.
+
+    What slows a depthwise convolution are the loads of both factors of each product, on the chip: where memory is the lower of
+    its roofs at the ceilings, so is that time memory's.
+    """
+    under_memory = _DEPTHWISE[workload.klass] & (np.maximum(workload.dram, workload.cache) > workload.vector)
+    loads = under_memory & (found.compute > found.memory)
+    return np.where(loads, found.memory, found.compute), np.where(loads, found.compute, found.memory)
 
 
 def _issue(workload: Workload, fleet: Fleet) -> tuple[Floats, Floats]:

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roofline.costmodel.calibration import CLASSES, DENSE
+from roofline.costmodel.calibration import CLASSES, FILLING
 from roofline.costmodel.columns import Floats, Ints
 from roofline.costmodel.demand import Bools, Demand
-from roofline.costmodel.fleet import Fleet, engine_seconds, level_seconds, slowest
+from roofline.costmodel.fleet import Fleet, engine_seconds, level_seconds, product_rate, slowest
 from roofline.costmodel.formula import Efficiency
 
-_DENSE = np.array([name in DENSE for name in CLASSES])
+_FILLING = {kind: np.array([name in names for name in CLASSES]) for kind, names in FILLING.items()}
 _GROUPED = CLASSES.index("grouped")
+
+PACE = 1e12
+"""FLOP/s of the matrix engines of one multiprocessor, about those of a V100, at which a Shape gives sides at half efficiency."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +25,9 @@ class Workload:
     *matrix* and *vector* are seconds of its FLOPs at the ceilings of the engines, *dram* and *cache* seconds of its bytes
     at the copy bandwidths, *bias* and *transpose* seconds of passes that run as kernels of their own, *fresh* bytes of
     memory that the system must clear first. *on_matrix* tells whether products use a matrix engine, *misaligned* whether their
-    channels do not suit it. *depth* and *columns* are the inner and outer sides of the product, *outputs* its results, or those
-    of one of its groups, for each unit of the device, *launches* the kernels the device starts, *others* the cores beside the
-    first (0 on a GPU).
+    channels do not suit it. *depth* and *columns* are the inner and outer sides of the product, *pace* tells how many times faster
+    than PACE its engine is, where what a small side loses takes as long on any. *outputs* are its results, or those of one of its
+    groups, for each unit of the device, *launches* the kernels the device starts, *others* the cores beside the first (0 on a GPU).
     """
 
     klass: Ints
@@ -40,6 +43,7 @@ class Workload:
     fresh: Floats
     depth: Floats
     columns: Floats
+    pace: Floats
     outputs: Floats
     launches: Ints
     ops: Ints
@@ -69,12 +73,21 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         fresh=nothing if on_gpu else _fresh(asked, fleet),
         depth=asked.depth,
         columns=asked.columns,
+        pace=np.where(on_matrix, product_rate(asked, fleet) / fleet.units / PACE, 1.0) if _fixed_tiles(fleet) else np.ones((1, 1, 1)),
         outputs=asked.results / fleet.units,
         launches=np.minimum(asked.ops, 1) * (1 + own_bias),
         ops=asked.ops,
         views=asked.views,
         others=nothing if on_gpu else fleet.units - 1,
     )
+
+
+def _fixed_tiles(fleet: Fleet) -> bool:
+    """Tell whether what small sides lose takes as long on faster matrix engines: what a tile waits for as it begins and ends does.
+
+    An inference engine tries kernels of many tiles for each layer, and keeps the fastest.
+    """
+    return fleet.kind == "gpu" and fleet.mode in ("eager", "compiled")
 
 
 def _fresh(asked: Demand, fleet: Fleet) -> Floats:
@@ -100,7 +113,7 @@ def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:
         depth=sizes["depth"],
         columns=sizes["columns"],
         alignment=np.where(workload.misaligned, lost, 1.0),
-        outputs=np.where(_DENSE[workload.klass], sizes["outputs"], 0.0),
+        outputs=np.where(_FILLING[fleet.kind][workload.klass], sizes["outputs"], 0.0),
         cache=scalars["cache"],
         bias=scalars["bias"],
         transpose=scalars["transpose"],

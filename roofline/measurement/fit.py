@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from roofline.costmodel.analyze import half_type
-from roofline.costmodel.calibration import CLASSES, DENSE, HOST_KINDS, PER_KERNEL, Calibration, Shape, neutral
+from roofline.costmodel.calibration import CLASSES, DENSE, FILLING, HOST_KINDS, PER_KERNEL, Calibration, Shape, neutral
 from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
@@ -37,11 +37,14 @@ CROWDING = 0.5
 
 ITERATIONS = 250
 
+FARTHEST = 10.0
+"""Spreads of its prior by which an offset moves at most: none gets half as far, but a step of the search might, and overflow."""
+
 HOSTS = (*HOST_KINDS, "other")
 _MIX = (0.33, 0.25, 0.0, 0.42)
 """Share of each host kind in the ops of EfficientNets and ResNets, over which the weights of a calibration average to 1."""
 _HOST_OF = np.array([next((i for i, kind in enumerate(HOST_KINDS) if name in HOST_KINDS[kind]), len(HOST_KINDS)) for name in CLASSES])
-_DENSE = torch.tensor([name in DENSE for name in CLASSES])
+_FILLING = {kind: torch.tensor([name in names for name in CLASSES]) for kind, names in FILLING.items()}
 _GROUPED = CLASSES.index("grouped")
 
 # --- where parameters start: expected shares of the ceilings, and by how much (in logarithms) they may differ ----------
@@ -49,16 +52,20 @@ _GROUPED = CLASSES.index("grouped")
 STREAMS = ("batch norm", "activation", "elementwise", "cast", "broadcast")
 """Classes that read and write memory in order: they reach the copy bandwidth, within a few percent on a GPU."""
 
+DEPTHWISE = ("depthwise 3", "depthwise 5", "depthwise 7")
+"""Classes that are held back by loads on the chip more than by DRAM: each product loads both its factors."""
+
 _MEMORY = {
-    **dict.fromkeys(CLASSES, 0.8), **dict.fromkeys(STREAMS, 1.0), "broadcast": 0.95, "depthwise 3": 0.5, "depthwise 5": 0.5,
-    "depthwise 7": 0.3, "depthwise wide": 0.2, "window pool": 0.6, "global pool": 0.6, "copy": 0.6, "other": 0.5, "layer norm": 0.6,
-    "group norm": 0.4, "reduction": 0.5, "grouped": 0.5,
+    **dict.fromkeys(CLASSES, 0.8), **dict.fromkeys(STREAMS, 1.0), "broadcast": 0.95, **dict.fromkeys(DEPTHWISE, 0.6), "depthwise wide": 0.2,
+    "window pool": 0.6, "global pool": 0.6, "copy": 0.6, "other": 0.5, "layer norm": 0.6, "group norm": 0.4, "reduction": 0.5,
+    "grouped": 0.5,
 }  # fmt: skip
 _VECTOR = {
-    **dict.fromkeys(CLASSES, 0.7), "conv 3x3": 1.1, "depthwise 3": 0.5, "depthwise 5": 0.5, "depthwise 7": 0.5, "depthwise wide": 0.3,
-    "grouped": 0.8,
+    **dict.fromkeys(CLASSES, 0.7), "conv 3x3": 1.1, **dict.fromkeys(DEPTHWISE, 0.2), "depthwise wide": 0.3, "grouped": 0.8,
 }  # fmt: skip
-_VECTOR_SPREADS = {"grouped": 0.15}
+_MEMORY_SPREADS = {**dict.fromkeys(STREAMS, 0.03), **dict.fromkeys(DEPTHWISE, 0.3)}
+"""On GPUs; elsewhere 0.4, and where a class is not named 0.5."""
+_VECTOR_SPREADS = {"grouped": 0.15, **dict.fromkeys(DEPTHWISE, 0.8)}
 """Wide groups run like dense convolutions; what narrow and small ones lose is told by *group_columns* and *group_outputs*."""
 _MATRIX = {**dict.fromkeys(CLASSES, 0.75), "grouped": 0.3, "conv wide": 0.6, "conv strided": 0.6, "attention": 0.4}
 _SCALARS = {
@@ -143,8 +150,8 @@ class Row:
 
 
 FIELDS = (
-    "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "depth", "columns", "outputs", "klass", "shared", "on_matrix",
-    "misaligned", "launches", "others",
+    "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "depth", "columns", "pace", "outputs", "klass", "shared",
+    "on_matrix", "misaligned", "launches", "others",
 )  # fmt: skip
 
 
@@ -214,6 +221,7 @@ class Asks:
     fresh: torch.Tensor
     depth: torch.Tensor
     columns: torch.Tensor
+    pace: torch.Tensor
     outputs: torch.Tensor
 
 
@@ -251,11 +259,11 @@ class Model:
         cpu = {run.device for run in self.runs if run.kind == "cpu"}
         on_cpu = torch.tensor([group[1] == "cpu" or group[1] in cpu for group in groups])[:, None]
         level = torch.tensor([_LEVELS[group[0]] for group in groups])[:, None]
-        streams = torch.tensor([0.03 if name in STREAMS else 0.5 for name in CLASSES])[None]
+        memory = torch.tensor([[_MEMORY_SPREADS.get(name, 0.5) for name in CLASSES]])
         scalars = [torch.tensor([{**_SCALARS, **extra}[name] for name in _SCALARS]) for extra in ({}, _CPU_SCALARS)]
         common = torch.tensor([[_COMMON[group[0]][0], _COMMON[group[0]][1], _COMMON[group[0]][1]] for group in groups])
         self.spreads = {
-            "memory": torch.where(on_cpu, torch.tensor(0.4), streams) * level,
+            "memory": torch.where(on_cpu, torch.tensor(0.4), memory) * level,
             "vector": torch.tensor([[_VECTOR_SPREADS.get(name, 0.4) for name in CLASSES]]) * level,
             "matrix": torch.full((1, len(CLASSES)), 0.35) * level,
             "scalar": torch.where(on_cpu, scalars[1][None, :, 1], scalars[0][None, :, 1]) * level,
@@ -298,7 +306,7 @@ class Model:
         return torch.stack([(offset**2).sum() for offset in self.offsets.values()]).sum() / 2
 
     def _offset(self, name: str) -> torch.Tensor:
-        return self.offsets[name] * self.spreads[name]
+        return self.offsets[name].clamp(-FARTHEST, FARTHEST) * self.spreads[name]
 
 
 def _known(run: Run, rows: Sequence[Row], name: str) -> float:
@@ -315,7 +323,8 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
     """Predict the seconds of every row with the formula of the time model; the host's queue is simplified to a maximum."""
     k, r, on_matrix = batch.klass, batch.run, batch.on_matrix
     one = torch.ones(())
-    dense, grouped = _DENSE[k], k == _GROUPED
+    grouped, on_cpu = k == _GROUPED, batch.additive[batch.row]
+    filling = torch.where(on_cpu, _FILLING["cpu"][k], _FILLING["gpu"][k])
 
     def size(name: str) -> torch.Tensor:
         return torch.where(on_matrix, p[f"matrix_{name}"][r], p[f"vector_{name}"][r])
@@ -325,7 +334,7 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
         memory=p["memory"][r, k], product=torch.where(on_matrix, p["matrix"][r, k], p["vector"][r, k]), vector=p["vector"][r, k],
         depth=size("depth"), columns=torch.where(grouped, p["group_columns"][r], size("columns")),
         alignment=torch.where(batch.misaligned, lost, one),
-        outputs=torch.where(grouped, size("group_outputs"), torch.where(dense, size("outputs"), 0 * one)),
+        outputs=torch.where(grouped, size("group_outputs"), torch.where(filling, size("outputs"), 0 * one)),
         cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], fresh=p["fresh"][r], crowd=1 + p["serial"][r] * batch.others,
     )  # fmt: skip
     found = parts(batch.asks, e, torch)
@@ -394,21 +403,27 @@ def fit(
     for tensor in offsets:
         tensor.requires_grad_(True)
     optimizer = torch.optim.LBFGS(offsets, max_iter=iterations, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-7)
-    done = [0]
+    done, best, kept = 0, math.inf, [tensor.detach().clone() for tensor in offsets]
 
     def loss() -> torch.Tensor:
+        nonlocal done, best, kept
         optimizer.zero_grad()
         error = torch.log(_seconds(batch, model.parameters()) / batch.seconds) / SCALE
         value = 2 * (batch.weight * (torch.sqrt(1 + error * error) - 1)).sum() + model.penalty()
         value.backward()
-        done[0] += 1
+        if value.item() < best:
+            best, kept = value.item(), [tensor.detach().clone() for tensor in offsets]
+        done += 1
         if tell:
-            tell(done[0])
+            tell(done)
         return value
 
     optimizer.step(loss)  # pyright: ignore[reportArgumentType]
-    for tensor in offsets:
+    lost = not all(torch.isfinite(tensor).all() for tensor in offsets)  # a step overflowed
+    for tensor, found in zip(offsets, kept, strict=True):
         tensor.requires_grad_(False)
+        if lost:
+            tensor.copy_(found)
     samples: dict[Run, int] = {}
     for row in used:
         samples[row.run] = samples.get(row.run, 0) + 1

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from roofline.tracing.source import Model
 
 RATIO_SPREAD: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
-    "precision": ((0.78, 1.29), (0.56, 1.53)),
-    "mode": ((0.86, 1.13), (0.80, 1.29)),
-    "layout": ((0.92, 1.07), (0.87, 1.06)),
-    "batch": ((0.86, 1.17), (0.78, 1.18)),
+    "precision": ((0.82, 1.23), (0.74, 1.19)),
+    "mode": ((0.86, 1.13), (0.80, 1.31)),
+    "layout": ((0.92, 1.07), (0.89, 1.06)),
+    "batch": ((0.89, 1.19), (0.80, 1.19)),
     "graph": ((0.89, 1.12), (0.87, 1.14)),
 }
 """10th and 90th percentile of measured over predicted ratios of two times on one device, by what differs between the two.
