@@ -336,7 +336,7 @@ def test_no_device_is_faster_than_its_datasheet_roofline(mode: str) -> None:
 def test_a_depthwise_convolution_is_held_by_the_roof_that_it_stands_under() -> None:
     report = roofline.analyze("efficientnet_b0", "v100", batch=256, precision="amp", layout="nhwc")
     (first,) = [p for p in report.predictions if p.layer == "blocks.0.0.conv_dw" and p.name == "conv2d"]
-    assert (first.bound, first.cost.macs / first.cost.bytes < 10) == ("memory", True)
+    assert first.bound == "memory"
     traffic = first.cost.bytes / report.hardware.memory[0].copy
     assert first.memory_seconds > 1.5 * traffic  # its loads on the chip take longer than DRAM does
 
