@@ -80,8 +80,8 @@ class Fleet:
     def pace(self) -> Floats:
         """Share of their clock that GPUs under a power limit keep in a long run; 1 where it is not known, and on a CPU.
 
-        Engines keep the arithmetic busy; in eager and compiled code, half of a network's time is other work, and the clock stays
-        half way (the geometric mean of both).
+        Engines keep the arithmetic busy. Eager and compiled code moves more memory between, and is taken to stay half way (the
+        geometric mean of both clocks): T4 and V100, each left out of a fit, tell that this is nearer than either end.
         """
         kept = [1.0 if self.kind == "cpu" else (d.sustained_clock or d.clock) / d.clock for d in self.devices]
         return _along(kept) ** (0.5 if self.mode in ("eager", "compiled") else 1.0)
