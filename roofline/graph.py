@@ -22,6 +22,9 @@ Phase = Literal["forward", "backward", "optimizer"]
 FORWARD, BACKWARD, OPTIMIZER = PHASES = get_args(Phase)
 """Phases of a training step, in the order they run; ops of the later two name theirs in *attrs*."""
 
+FAST_NORM = "fast_norm"
+"""Attribute of a norm that autocast does not widen to fp32: of timm's layers, where timm.layers.set_fast_norm() held as they were made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -65,7 +68,8 @@ class Op:
     """Record one operator call: aten name, owning module, tensor ids in and out, and every other schema argument.
 
     *roles* names the schema argument of each input ("input", "weight", "bias"). *batch_attrs* mirrors those entries of
-    *attrs* that are proportional to a power of the batch size. *inplace* is true when an input's memory is overwritten.
+    *attrs* that are proportional to a power of the batch size; FAST_NORM is an attribute beside the schema's. *inplace* is true
+    when an input's memory is overwritten.
     """
 
     id: int

@@ -362,3 +362,24 @@ def test_unknown_choices_are_refused_by_name(graph: Graph, options: dict[str, ob
 
 def test_layout_is_read_in_any_case(graph: Graph) -> None:
     assert analyzed(graph, layout="NHWC").layout == "nhwc"
+
+
+# --- remarks -----------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_said_that_norms_of_timm_escape_autocast() -> None:
+    (remark,) = roofline.analyze("test_convnext", "rtx4090", precision="amp").remarks
+    assert remark.startswith("timm's norms are taken in half precision")
+    assert roofline.analyze("test_convnext", "rtx4090", precision="fp16").remarks == ()
+    assert roofline.analyze("test_resnet", "rtx4090", precision="amp").remarks == ()
+
+
+def test_it_is_said_from_which_batch_on_offsets_of_32_bits_end() -> None:
+    graph = traced(nn.Conv2d(128, 128, 3, padding=1, groups=128), (1, 128, 128, 128))
+    found = analyze_grid(graph, [device()], [1, 1023, 1024, 2048], precisions=["fp16"], layout="nhwc")
+    assert {a.remarks for a in found} == {
+        ("at batch 1024, depthwise convolutions of 2^31 numbers and more lack a fast kernel in nhwc; smaller batches do not",)
+    }
+    for options in ({"layout": "nchw"}, {"layout": "nhwc", "mode": "compiled"}):
+        assert not any(a.remarks for a in analyze_grid(graph, [device()], [1024], precisions=["fp16"], **options))
+    assert not analyze_grid(graph, [device()], [1023], precisions=["fp16"], layout="nhwc")[0].remarks

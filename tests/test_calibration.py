@@ -35,6 +35,7 @@ MEASURED = Calibration(
     cache=1.5,
     bias=0.875,
     transpose=2.0,
+    huge=0.125,
     serial=0.01,
     launch=2.5 * 1e-6,
     host_op=12 * 1e-6,
@@ -80,6 +81,7 @@ def test_every_parameter_but_those_of_a_host_is_averaged() -> None:
         cache=6.0,
         bias=3.5,
         transpose=8.0,
+        huge=0.5,
         serial=0.04,
     )
     between = blend([(MEASURED, 1.0), (fast, 1.0)])
@@ -87,7 +89,8 @@ def test_every_parameter_but_those_of_a_host_is_averaged() -> None:
         assert getattr(between, table) == pytest.approx({k: 2 * v for k, v in getattr(MEASURED, table).items()})
     assert astuple(between.on_vector) == pytest.approx((60.0, 24.0, 16.0, 2000.0, 400.0, 2.0, 2.0))
     assert astuple(between.on_matrix) == pytest.approx((120.0, 48.0, 16.0, 3000.0, 600.0, 1.0, 0.5))
-    assert (between.cache, between.bias, between.transpose, between.serial) == pytest.approx((3.0, 1.75, 4.0, 0.02))
+    found = (between.cache, between.bias, between.transpose, between.huge, between.serial)
+    assert found == pytest.approx((3.0, 1.75, 4.0, 0.25, 0.02))
 
 
 def test_a_blend_keeps_the_identity_of_the_heaviest() -> None:
@@ -152,7 +155,7 @@ def test_one_without_parameters_is_uncalibrated() -> None:
 def test_by_default_nothing_is_lost() -> None:
     neutral = Calibration("compiled")
     assert (neutral.efficiencies == np.ones((4, len(CLASSES)))).all()
-    assert (neutral.cache, neutral.bias, neutral.transpose, neutral.serial) == (1, 1, 1, 0)
+    assert (neutral.cache, neutral.bias, neutral.transpose, neutral.huge, neutral.serial) == (1, 1, 1, 1, 0)
     assert (neutral.launch, neutral.host_op, neutral.layout) == (None, None, None)
     for shape in (neutral.on_vector, neutral.on_matrix):
         assert (shape.depth, shape.columns, shape.group_columns, shape.misaligned, shape.misaligned_groups) == (0, 0, 0, 1, 1)

@@ -25,6 +25,18 @@ def write(folder: Path, code: str, name: str = "net.py") -> Path:
     return file
 
 
+def test_networks_of_timm_are_built_as_its_tables_were_timed() -> None:
+    built = build(ModelSpec("test_convnext"), "cpu").module
+    norms = [layer for layer in built.modules() if type(layer).__name__.startswith("LayerNorm")]
+    assert norms
+    assert all(layer._fast_norm for layer in norms)
+
+
+def test_a_network_of_timm_still_runs_on_the_meta_device() -> None:
+    built = build(ModelSpec("test_convnext"))
+    assert built.module(*built.inputs).shape == (1, 1000)
+
+
 # --- names ----------------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -238,7 +239,7 @@ def test_the_hover_box_says_everything_of_a_kernel(b0: Path, show: Opener) -> No
     row = next(row for row in report.rows() if row["layer"] == "conv_stem")
     flops = row["matrix_flops"] + row["vector_flops"]
     for figure in (
-        "<b>conv_stem</b>", "kind  conv", "ops  conv2d", units.seconds(row["seconds"]), units.seconds(row["low_seconds"]), "in fp32",
+        "<b>conv_stem</b>", "kind  conv", "ops  conv2d", units.seconds(row["seconds"]), "in fp32",
         f"compute {units.seconds(row['compute_seconds'])}", f"overhead {units.seconds(row['overhead_seconds'])}",
         units.scaled(flops, "FLOPs"), units.scaled(row["macs"], "MACs"),
         f"weights {units.scaled(row['weight_bytes'], 'B')}", f"dram {units.scaled(row['dram_bytes'], 'B')}",
@@ -246,6 +247,8 @@ def test_the_hover_box_says_everything_of_a_kernel(b0: Path, show: Opener) -> No
         f"{row['bound']}, ", f"times {row['runner_up']}", units.seconds(row["limit_seconds"]),
     ):  # fmt: skip
         assert figure in said, figure
+    low, high = (float(x) for x in re.findall(r"80 % between ([\d.]+) us and ([\d.]+) us", said)[0])
+    assert (low, high) == pytest.approx((row["low_seconds"] * 1e6, row["high_seconds"] * 1e6), rel=2e-3)  # the last digit is rounded twice
 
 
 def test_every_view_draws_the_choice_made(b0: Path, show: Opener) -> None:

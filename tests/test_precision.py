@@ -1,9 +1,12 @@
 """Checks what each precision stores, and the casts that autocast adds."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -131,6 +134,59 @@ def test_autocast_casts_the_input_of_a_norm_in_a_kernel_of_its_own() -> None:
     graph = autocast(nn.Sequential(nn.Linear(4, 4, bias=False), nn.LayerNorm(4)), (2, 4))
     assert op_names(graph) == ["_to_copy", "_to_copy", "linear", "_to_copy", "layer_norm"]
     assert dtypes(graph, "layer_norm")[0][0] == "fp32"
+
+
+@pytest.fixture
+def fast_norms() -> Iterator[None]:
+    """Let the norms of timm that are made meanwhile hide from autocast."""
+    timm.layers.set_fast_norm()
+    yield
+    timm.layers.set_fast_norm(False)
+
+
+@pytest.mark.usefixtures("fast_norms")
+def test_a_fast_norm_of_timm_stays_in_half_precision() -> None:
+    net = nn.Sequential(nn.Linear(4, 4, bias=False), timm.layers.LayerNorm(4))
+    graph = autocast(net, (2, 4))
+    assert op_names(graph) == ["_to_copy", "_to_copy", "linear", "_to_copy", "_to_copy", "layer_norm"]  # its weight and bias are cast
+    assert dtypes(graph, "layer_norm") == (["fp16"] * 3, ["fp16"])
+    assert net[1]._fast_norm  # the layer is as it was
+
+
+@pytest.mark.usefixtures("fast_norms")
+@pytest.mark.parametrize("layer", [timm.layers.LayerNorm2d, partial(timm.layers.GroupNormAct, num_groups=2), timm.layers.GroupNorm1])
+def test_norms_of_images_are_fast_too(layer: Callable[..., nn.Module]) -> None:
+    graph = autocast(nn.Sequential(nn.Conv2d(3, 4, 1), layer(4)), (1, 3, 8, 8))
+    norm = next(op for op in graph.ops if op.name in ("layer_norm", "group_norm"))
+    assert {graph.tensors[t].dtype for t in (*norm.inputs, *norm.outputs)} == {"fp16"}
+
+
+@pytest.mark.usefixtures("fast_norms")
+def test_a_fast_norm_narrows_what_comes_in_fp32() -> None:
+    graph = autocast(nn.Sequential(timm.layers.LayerNorm(4), nn.ReLU()), (2, 4))
+    assert dtypes(graph, "layer_norm") == (["fp16"] * 3, ["fp16"])
+    assert dtypes(graph, "relu") == (["fp16"], ["fp16"])
+
+
+def test_a_norm_of_timm_is_widened_where_it_was_not_made_fast() -> None:
+    assert dtypes(autocast(timm.layers.LayerNorm(4), (2, 4)), "layer_norm")[1] == ["fp32"]
+
+
+@pytest.mark.usefixtures("fast_norms")
+def test_kernels_of_apex_are_not_called_on_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no kernel for the meta device")
+
+    monkeypatch.setattr(timm.layers.fast_norm, "has_apex", True)
+    monkeypatch.setattr(timm.layers.fast_norm, "fused_layer_norm_affine", refuse, raising=False)
+    assert op_names(traced(timm.layers.LayerNorm(4), (2, 4))) == ["layer_norm"]
+
+
+@pytest.mark.usefixtures("fast_norms")
+def test_precisions_without_autocast_do_not_mind_fast_norms() -> None:
+    graph = traced(timm.layers.LayerNorm(4), (2, 4))
+    for precision in ("fp32", "tf32", "fp16", "bf16"):
+        assert op_names(to_precision(graph, precision)) == ["layer_norm"]
 
 
 def test_autocast_lets_batch_norm_and_activation_follow_their_input() -> None:

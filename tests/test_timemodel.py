@@ -171,11 +171,13 @@ def test_every_byte_is_served_by_exactly_one_level(name: str, mode: str) -> None
 
 
 def test_tensor_core_convolutions_pay_for_two_transposes_in_eager_nchw() -> None:
-    conv = traced(torch.nn.Conv2d(64, 64, 1, bias=False), (1, 64, 32, 32))  # 131,072 bytes in and out, 8,192 of weights
-    assert only(on(conv, device(), precision="fp16", mode="eager")).memory_seconds == pytest.approx((270_336 + 524_288) / 80e9)
-    assert only(on(conv, device(), precision="fp16", mode="eager", layout="nhwc")).memory_seconds == pytest.approx(270_336 / 80e9)
-    assert only(on(conv, device(), precision="fp16", mode="engine")).memory_seconds == pytest.approx(270_336 / 80e9)
-    assert only(on(conv, device(), mode="eager")).memory_seconds == pytest.approx(540_672 / 80e9)  # fp32 has no tensor cores here
+    conv = traced(torch.nn.Conv2d(64, 64, 3, padding=1, bias=False), (1, 64, 32, 32))  # 131,072 bytes in and out, 73,728 of weights
+    assert only(on(conv, device(), precision="fp16", mode="eager")).memory_seconds == pytest.approx((335_872 + 524_288) / 80e9)
+    assert only(on(conv, device(), precision="fp16", mode="eager", layout="nhwc")).memory_seconds == pytest.approx(335_872 / 80e9)
+    assert only(on(conv, device(), precision="fp16", mode="engine")).memory_seconds == pytest.approx(335_872 / 80e9)
+    assert only(on(conv, device(), mode="eager")).memory_seconds == pytest.approx(671_744 / 80e9)  # fp32 has no tensor cores here
+    pointwise = traced(torch.nn.Conv2d(64, 64, 1, bias=False), (1, 64, 32, 32))  # multiplies its maps where they lie
+    assert only(on(pointwise, device(), precision="fp16", mode="eager")).memory_seconds == pytest.approx(270_336 / 80e9)
 
 
 # --- fill --------------------------------------------------------------------------------------------------------------

@@ -241,6 +241,20 @@ def test_autocast_gives_a_gradient_the_type_of_what_it_is_the_gradient_of() -> N
     assert {graph.tensors[t].dtype for op in products for t in (*op.inputs, *op.outputs)} == {"fp16"}
 
 
+def test_autocast_takes_a_fast_norm_of_timm_back_in_half_precision() -> None:
+    timm.layers.set_fast_norm()
+    try:
+        net = nn.Sequential(nn.Linear(6, 6), timm.layers.LayerNorm(6), nn.Linear(6, 3))
+    finally:
+        timm.layers.set_fast_norm(False)
+    graph = to_precision(step(net, 2, 6), "amp")
+    graph.check()
+    (norm,) = [op for op in of_phase(graph, "backward") if op.name == "native_layer_norm_backward"]
+    read = {role: graph.tensors[t].dtype for t, role in zip(norm.inputs, norm.roles, strict=True)}
+    assert read == {"grad_out": "fp16", "input": "fp16", "mean": "fp32", "rstd": "fp32", "weight": "fp16", "bias": "fp16"}
+    assert {graph.tensors[t].dtype for t in graph.outputs} == {"fp32"}
+
+
 def test_a_compiler_gets_each_phase_apart_and_needs_no_copy() -> None:
     graph = step(small(), 2, 3, 8, 8)
     run_as = execute(graph, "compiled", 0)

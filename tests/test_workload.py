@@ -206,7 +206,7 @@ def test_the_bias_of_a_linear_layer_costs_no_pass() -> None:
     assert (row(workload.bias), row(workload.launches)) == ([0], [1])
 
 
-@pytest.mark.parametrize("model", [conv(8, 16), conv(8, 16, 1), conv(8, 16, groups=2)])
+@pytest.mark.parametrize("model", [conv(8, 16), conv(8, 16, groups=2), conv(8, 16, 1, groups=2)])
 def test_a_convolution_on_a_matrix_engine_turns_nchw_over_and_back(model: nn.Module) -> None:
     workload = asked(model, IMAGE, precision="fp16")  # 8,192 bytes in, 16,384 out
     assert row(workload.transpose) == pytest.approx([2 * (8_192 + 16_384) / 80e9])
@@ -227,8 +227,13 @@ def test_nothing_is_turned_over_elsewhere(mode: Mode, layout: Layout, precision:
     assert row(asked(conv(8, 16), IMAGE, on=on, precision=precision, mode=mode, layout=layout).transpose) == [0]
 
 
-@pytest.mark.parametrize("model", [conv(8, 8, groups=8), nn.Linear(16, 8), nn.BatchNorm2d(8)])
-def test_only_dense_convolutions_are_turned_over(model: nn.Module) -> None:
+def test_a_strided_convolution_of_one_pixel_is_turned_over_too() -> None:
+    workload = asked(conv(8, 16, 1, stride=2), IMAGE, precision="fp16")  # a quarter of the pixels out
+    assert row(workload.transpose) == pytest.approx([2 * (8_192 + 4_096) / 80e9])
+
+
+@pytest.mark.parametrize("model", [conv(8, 16, 1), conv(8, 8, groups=8), nn.Linear(16, 8), nn.BatchNorm2d(8)])
+def test_only_convolutions_that_gather_an_image_are_turned_over(model: nn.Module) -> None:
     assert row(asked(model, IMAGE, precision="fp16").transpose) == [0]
 
 
@@ -258,6 +263,51 @@ def test_channels_that_no_vector_load_fits_are_misaligned(model: nn.Conv2d, misa
 @pytest.mark.parametrize(("inputs", "outputs", "misaligned"), [(16, 1000, False), (16, 10, True), (10, 16, True)])
 def test_linear_layers_are_misaligned_alike(inputs: int, outputs: int, misaligned: bool) -> None:
     assert row(asked(nn.Linear(inputs, outputs), (4, inputs), precision="fp16").misaligned) == [misaligned]
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "misaligned"),
+    [
+        (conv(8, 16, 1), 16, False),  # 256 pixels
+        (conv(8, 16, 1), 14, True),  # 196: no multiple of 8
+        (conv(8, 16, 1), 7, True),
+        (conv(8, 16, 1), 1, False),  # of one pixel, as of squeeze-excite: rows are images
+        (conv(8, 12, 1), 16, True),  # channels count as ever
+        (conv(8, 16, 1, stride=2), 14, False),  # turned over first
+        (conv(8, 16), 14, False),
+        (conv(8, 16, 1, groups=2), 14, False),
+    ],
+)
+def test_maps_that_no_vector_load_fits_are_misaligned_where_they_are_multiplied_in_place(
+    model: nn.Module, side: int, misaligned: bool
+) -> None:
+    image = (2, 8, side, side)
+    assert row(asked(model, image, precision="fp16").misaligned) == [misaligned]
+    assert row(asked(model, image).misaligned) == [False]
+
+
+@pytest.mark.parametrize(("mode", "layout"), [("eager", "nhwc"), ("compiled", "nchw"), ("engine", "nchw")])
+def test_maps_do_not_matter_where_channels_come_last(mode: Mode, layout: Layout) -> None:
+    assert row(asked(conv(8, 16, 1), (2, 8, 14, 14), precision="fp16", mode=mode, layout=layout).misaligned) == [False]
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "huge"),
+    [
+        (conv(128, 128, groups=128), 1024, True),  # 2 ** 31 numbers
+        (conv(128, 128, groups=128), 1023, False),
+        (conv(128, 128, groups=128, stride=2), 1024, True),  # read, if not written
+        (conv(128, 128, groups=128, stride=2), 1023, False),
+        (conv(128, 128, 7, groups=128), 1024, True),
+        (conv(128, 128, 1), 1024, False),
+        (nn.BatchNorm2d(128), 1024, False),
+    ],
+)
+def test_a_depthwise_convolution_is_huge_where_offsets_of_32_bits_end(model: nn.Module, batch: int, huge: bool) -> None:
+    image = (batch, 128, 128, 128)
+    assert row(asked(model, image, precision="fp16", layout="nhwc").huge) == [huge]
+    for mode, layout, kind in (("eager", "nchw", "gpu"), ("compiled", "nhwc", "gpu"), ("eager", "nhwc", "cpu")):
+        assert row(asked(model, image, on=device(kind=kind), mode=mode, layout=layout).huge) == [False]
 
 
 # --- memory asked of the system ----------------------------------------------------------------------------------------
@@ -349,6 +399,7 @@ FITTED = Calibration(
     cache=1.5,
     bias=0.8,
     transpose=0.4,
+    huge=0.25,
     serial=0.125,
 )
 
@@ -381,6 +432,12 @@ def test_groups_have_columns_and_a_loss_of_their_own() -> None:
 def test_channels_that_do_not_fit_lose_the_share_of_the_matrix_engine() -> None:
     assert facts(met(conv(8, 12), IMAGE, precision="fp16"), "alignment") == [0.5]
     assert facts(met(conv(8, 12), IMAGE), "alignment") == [1]
+
+
+def test_a_huge_depthwise_convolution_keeps_a_share_of_its_speed_on_every_roof() -> None:
+    image, depthwise = (1024, 128, 128, 128), conv(128, 128, groups=128)
+    assert facts(met(depthwise, image, layout="nhwc"), "memory", "product") == [0.25, 0.3 * 0.25]
+    assert facts(met(depthwise, image), "memory", "product") == [1, 0.3]
 
 
 def test_only_products_need_many_results_to_fill_a_device() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 from roofline.costmodel.analysis import Analysis
 from roofline.costmodel.calibration import neutral
 from roofline.costmodel.columns import Columns, tabulate
-from roofline.costmodel.demand import demand
+from roofline.costmodel.demand import demand, huge
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.fleet import Fleet, lasting_caches
 from roofline.costmodel.relatives import calibration_for
 from roofline.costmodel.timemodel import price_fleet
 from roofline.errors import RooflineError, UnsupportedError
-from roofline.graph import Graph
+from roofline.graph import FAST_NORM, Graph
 from roofline.transforms.changes import NOTHING, Changes
 from roofline.transforms.modes import Way, check_layout, check_mode, execute
 from roofline.transforms.precision import check_precision, to_precision
@@ -70,6 +70,9 @@ class Program:
     remarks: tuple[str, ...]
 
 
+FAST_NORMS = "timm's norms are taken in half precision (timm.layers.set_fast_norm), as in its published timings; plain autocast widens them"
+
+
 def programs(graph: Graph, devices: Sequence[Hardware], precision: str, way: Way, change: Changes = NOTHING) -> tuple[Program, ...]:
     """Group the kernels of *graph* as each device runs them: once for each half type, and in mode `ideal` for each cache.
 
@@ -82,6 +85,8 @@ def programs(graph: Graph, devices: Sequence[Hardware], precision: str, way: Way
     made: list[Program] = []
     for (lower, capacity), members in alike.items():
         changed, remarks = change.explained(to_precision(graph, precision, lower=lower))
+        if precision == "amp" and any(FAST_NORM in op.attrs for op in graph.ops):
+            remarks = (*remarks, FAST_NORMS)
         made.append(Program(execute(changed, way.mode, capacity), tuple(members), remarks))
     return tuple(made)
 
@@ -113,6 +118,9 @@ def _remarks(columns: Columns, precision: str, way: Way, hardware: Hardware) -> 
         yield f"{hardware.id} has no 2:4 units, so sparse=2:4 saves bytes there and no arithmetic"
     if way.replayed and hardware.kind == "cpu":
         yield f"{hardware.id} is a CPU, which launches nothing, so cuda-graphs changes nothing there"
+    if (way.mode, way.layout, hardware.kind) == ("eager", "nhwc", "gpu") and (slow := huge(columns)).any():
+        batch = min(columns.batches[i] for i in slow.nonzero()[0])
+        yield f"at batch {batch}, depthwise convolutions of 2^31 numbers and more lack a fast kernel in nhwc; smaller batches do not"
 
 
 def on_chip(hardware: Hardware) -> float:

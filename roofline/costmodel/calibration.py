@@ -54,7 +54,7 @@ class Shape:
     misaligned_groups: float = 1.0
 
 
-PER_KERNEL = (0.55, 2.2)
+PER_KERNEL = (0.63, 1.8)
 """10th and 90th percentile of measured over predicted time of single kernels: 1,386 published timings of operators on a T4 and V100s
 (benchmarks/operators.py, 2026-11-22), none of which was fitted. Where no other kernels were timed, they stand for all."""
 
@@ -65,6 +65,7 @@ class Calibration:
 
     *memory* is the share of the copy bandwidth by class, *vector* and *matrix* the share of the engine's ceiling; *cache*
     multiplies the bandwidth of caches, *bias* and *transpose* are memory shares of passes that run as kernels of their own,
+    *huge* is the share of its speed that a depthwise convolution keeps in channels-last where offsets of 32 bits do not reach,
     *fresh* is the B/s at which memory just asked of the system is written for the first time (None: free), *serial*
     Amdahl's share of a CPU's work. *launch* and *host_op* are seconds (None: those of the profile), *host* the
     weight of an op on the host by kind. *spread* holds the 10th and 90th percentile of measured over predicted time on
@@ -81,6 +82,7 @@ class Calibration:
     cache: float = 1.0
     bias: float = 1.0
     transpose: float = 1.0
+    huge: float = 1.0
     fresh: float | None = None
     serial: float = 0.0
     launch: float | None = None
@@ -162,5 +164,5 @@ def blend(pairs: Iterable[tuple[Calibration, float]]) -> Calibration:
             return Shape(*(mean(getattr(value, f.name) for value in values) or 0.0 for f in fields(Shape)))
         return mean(values)
 
-    averaged = ("memory", "vector", "matrix", "on_vector", "on_matrix", "cache", "bias", "transpose", "fresh", "serial", "host")
+    averaged = ("memory", "vector", "matrix", "on_vector", "on_matrix", "cache", "bias", "transpose", "huge", "fresh", "serial", "host")
     return replace(first, **{name: merge(name) for name in averaged})

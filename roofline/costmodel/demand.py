@@ -19,17 +19,20 @@ LARGE = 32 * 2.0**20
 """Bytes from which glibc asks the system for the memory of every single tensor, and gives it back when the tensor is freed: the
 most that its threshold grows to, as mallopt(3) tells of M_MMAP_THRESHOLD on 64-bit systems. Each page is cleared anew."""
 
+HUGE = 2.0**31
+"""Elements that offsets of 32 bits do not reach."""
+
 _BY_KIND = {
     "conv": "conv 3x3", "pointwise conv": "pointwise", "depthwise conv": "depthwise 3", "grouped conv": "grouped",
     "compare": "elementwise", "pool": "window pool",
 }  # fmt: skip
 _CLASS_OF_KIND = np.array([CLASSES.index(_BY_KIND.get(kind, kind if kind in CLASSES else "other")) for kind in KINDS])
-_GROUPED = KINDS.index("grouped conv")
+_GROUPED, _POINTWISE, _DEPTHWISE = (KINDS.index(kind) for kind in ("grouped conv", "pointwise conv", "depthwise conv"))
 _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
-_REORDERED = _TRANSPOSED | (np.array(KINDS) == "depthwise conv")
+_REORDERED = _TRANSPOSED | (np.arange(len(KINDS)) == _DEPTHWISE)
 
-_BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "reordered", "biased", "ops", "views")
-_BY_BATCH = ("matrix_flops", "vector_flops", "depth", "columns", "results", "read_bytes", "output_bytes", "fresh", "blocked")
+_BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "ops", "views")
+_BY_BATCH = ("matrix_flops", "vector_flops", "depth", "columns", "results", "read_bytes", "output_bytes", "huge", "fresh", "blocked")
 _BY_DISTANCE = ("through", "least")
 
 
@@ -38,10 +41,11 @@ class Demand:
     """What each kernel asks of any device: (kernels,) arrays, and from *matrix_flops* on (batches, kernels).
 
     *klass* is a position in CLASSES; the codes are positions in *matrix_types* and *vector_types*, of which products use
-    *product_types*. *misaligned* tells whether channels do not suit a matrix engine, *reordered* whether a product reads an
-    image, *biased* whether a bias is added. *depth* and *columns* are the inner and outer sides of the product, in one row where
-    the batch does not matter, and *results* what it, or one of its groups, computes side by side; *read_bytes* are activations,
-    *fresh* the bytes of new memory that a CPU's system must clear first, *blocked* those for copies of weights. *through* holds
+    *product_types*. *misaligned* tells whether channels do not suit a matrix engine, *ragged* whether maps do not that are
+    multiplied where they lie, *reordered* whether a product reads an image through a window, *biased* whether a bias is added.
+    *depth* and *columns* are the inner and outer sides of the product, in one row where the batch does not matter, and *results*
+    what it, or one of its groups, computes side by side; *read_bytes* are activations, *huge* tells of depthwise images that are HUGE,
+    *fresh* are the bytes of new memory that a CPU's system must clear first, *blocked* those for copies of weights. *through* holds
     the bytes that come from beyond caches as large as each of *distances*, *least* those that must, as such a cache cannot hold
     so much: (distances, batches, kernels).
     """
@@ -51,6 +55,7 @@ class Demand:
     vector_code: Ints
     pruned: Bools
     misaligned: Bools
+    ragged: Bools
     reordered: Bools
     biased: Bools
     ops: Ints
@@ -62,6 +67,7 @@ class Demand:
     results: Floats
     read_bytes: Floats
     output_bytes: Floats
+    huge: Bools
     fresh: Floats
     blocked: Floats
     through: Floats
@@ -93,13 +99,15 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
     (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
     through, least = _through(columns, distances)
     fresh, blocked = _fresh(columns)
+    in_place = (columns.kind == _POINTWISE) & (columns.stride[0] <= 1)
     return Demand(
         klass=classify(columns),
         matrix_code=matrix_code,
         vector_code=vector_code,
         pruned=columns.pruned,
         misaligned=_misaligned(columns),
-        reordered=_TRANSPOSED[columns.kind] & (columns.matrix_flops[0] > 0),
+        ragged=in_place & _ragged(columns),
+        reordered=_TRANSPOSED[columns.kind] & ~in_place & (columns.matrix_flops[0] > 0),
         biased=(columns.bias[0] > 0) & (columns.ops == 1),  # a merged kernel adds it on the way
         ops=columns.ops,
         views=columns.views,
@@ -110,6 +118,7 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
         results=columns.results / np.where(columns.kind == _GROUPED, columns.groups, 1.0),
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,
+        huge=huge(columns),
         fresh=fresh,
         blocked=blocked,
         through=through,
@@ -153,12 +162,23 @@ def classify(columns: Columns) -> Ints:
     return found
 
 
+def huge(columns: Columns) -> Bools:
+    """Tell which depthwise convolutions read or write an image of HUGE numbers or more: (batches, kernels)."""
+    return (columns.kind == _DEPTHWISE) & (columns.outputs * columns.stride**2 >= HUGE)
+
+
 def _misaligned(columns: Columns) -> Bools:
     """Tell where a matrix engine cannot load whole vectors: channels no multiple of 8, or groups whose width is no power of two."""
     width, depth = columns.columns[0], columns.depth[0] / columns.taps[0]
     grouped = columns.kind == _GROUPED
     odd_groups = (np.log2(np.maximum(width, 1)) % 1 != 0) | (np.log2(np.maximum(depth, 1)) % 1 != 0)
     return np.where(grouped, odd_groups, (width % 8 != 0) | (depth % 8 != 0))
+
+
+def _ragged(columns: Columns) -> Bools:
+    """Tell where maps of more than one pixel hold no multiple of 8: in nchw, their rows do not start where whole vectors do."""
+    pixels = columns.rows[0] / columns.batches[0]
+    return (pixels > 1) & (pixels % 8 != 0)
 
 
 def _fresh(columns: Columns) -> tuple[Floats, Floats]:

@@ -62,7 +62,7 @@ class Fleet:
     @cached_property
     def parameters(self) -> dict[str, Floats]:
         """What the calibrations hold beside efficiencies, by name; *fresh* is infinite where new memory is free."""
-        values = {name: [getattr(c, name) for c in self.calibrations] for name in ("cache", "bias", "transpose", "serial")}
+        values = {name: [getattr(c, name) for c in self.calibrations] for name in ("cache", "bias", "transpose", "huge", "serial")}
         return {name: _along(row) for name, row in {**values, "fresh": [c.fresh or np.inf for c in self.calibrations]}.items()}
 
     @cached_property

@@ -27,7 +27,8 @@ class Workload:
     memory that the system must clear first. *on_matrix* tells whether products use a matrix engine, *misaligned* whether their
     channels do not suit it. *depth* and *columns* are the inner and outer sides of the product, *pace* tells how many times faster
     than PACE its engine is, where what a small side loses takes as long on any. *outputs* are its results, or those of one of its
-    groups, for each unit of the device, *launches* the kernels the device starts, *others* the cores beside the first (0 on a GPU).
+    groups, for each unit of the device, *huge* tells of images for which a library lacks its fast kernel, *launches* counts the
+    kernels the device starts, *others* the cores beside the first (0 on a GPU).
     """
 
     klass: Ints
@@ -45,6 +46,7 @@ class Workload:
     columns: Floats
     pace: Floats
     outputs: Floats
+    huge: Bools
     launches: Ints
     ops: Ints
     views: Ints
@@ -58,14 +60,15 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
     copy, on_gpu, nothing = fleet.copy, fleet.kind == "gpu", np.zeros((1, 1, 1))
     eager_gpu = on_gpu and fleet.mode == "eager"
     own_bias = asked.biased if eager_gpu else np.zeros_like(asked.biased)
-    turned = on_matrix & asked.reordered if eager_gpu and fleet.layout == "nchw" else nothing
+    in_maps = eager_gpu and fleet.layout == "nchw"
+    turned = on_matrix & asked.reordered if in_maps else nothing
     return Workload(
         klass=asked.klass,
         matrix=matrix,
         vector=vector,
         shared=shared,
         on_matrix=on_matrix,
-        misaligned=on_matrix & asked.misaligned,
+        misaligned=on_matrix & (asked.misaligned | (asked.ragged & in_maps)),
         dram=dram,
         cache=slowest(caches),
         bias=2 * asked.output_bytes * own_bias / copy if own_bias.any() else nothing,
@@ -75,6 +78,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         columns=asked.columns,
         pace=np.where(on_matrix, product_rate(asked, fleet) / fleet.units / PACE, 1.0) if _fixed_tiles(fleet) else np.ones((1, 1, 1)),
         outputs=asked.results / fleet.units,
+        huge=asked.huge & (eager_gpu and not in_maps),
         launches=np.minimum(asked.ops, 1) * (1 + own_bias),
         ops=asked.ops,
         views=asked.views,
@@ -99,16 +103,16 @@ def _fresh(asked: Demand, fleet: Fleet) -> Floats:
 def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:
     """Look up the parameters of every device for each kernel."""
     memory, vector, matrix = (table.take(workload.klass, axis=-1) for table in fleet.efficiencies[:3])
-    on_matrix, grouped = workload.on_matrix, workload.klass == _GROUPED
+    on_matrix, grouped, scalars = workload.on_matrix, workload.klass == _GROUPED, fleet.parameters
+    kept = np.where(workload.huge, scalars["huge"], 1.0) if workload.huge.any() else 1.0
     sizes = {name: np.where(on_matrix, *fleet.shapes[name]) for name in ("depth", "columns", "outputs")}
     if grouped.any():
         for name in ("columns", "outputs"):
             sizes[name] = np.where(grouped, np.where(on_matrix, *fleet.shapes[f"group_{name}"]), sizes[name])
     lost = np.where(grouped, fleet.shapes["misaligned_groups"][0], fleet.shapes["misaligned"][0])
-    scalars = fleet.parameters
     return Efficiency(
-        memory=memory,
-        product=np.where(on_matrix, matrix, vector),
+        memory=memory * kept,
+        product=np.where(on_matrix, matrix, vector) * kept,
         vector=vector,
         depth=sizes["depth"],
         columns=sizes["columns"],

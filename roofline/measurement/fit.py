@@ -72,11 +72,12 @@ _SCALARS = {
     "matrix_depth": (30, 0.7), "vector_depth": (15, 0.7), "matrix_columns": (12, 0.7), "vector_columns": (8, 0.7),
     "group_columns": (30, 0.7), "matrix_group_outputs": (100, 1.5), "vector_group_outputs": (300, 1.5), "matrix_outputs": (1500, 0.8),
     "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3), "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2),
-    "transpose": (0.8, 0.4), "fresh": (1.0, 0.5), "serial": (0.01, 1.0),
+    "transpose": (0.8, 0.4), "huge": (0.3, 0.7), "fresh": (1.0, 0.5), "serial": (0.01, 1.0),
 }  # fmt: skip
 _CPU_SCALARS = {"cache": (1.0, 0.5)}
 _LOST = ("misaligned", "misaligned_groups")
-"""Factors that are lost, and so never exceed 1."""
+_KEPT = (*_LOST, "huge")
+"""Shares that are kept of a speed, and so never exceed 1."""
 _HOST = {"product": 1.3, "norm": 1.6, "cast": 0.9, "other": 0.5}
 _LEVELS = {"kind": 1.0, "mode": 0.7, "layout": 0.7, "device": 0.4, "run": 0.4}
 """By how much of a parameter's own spread the offsets of each level may move it."""
@@ -151,7 +152,7 @@ class Row:
 
 FIELDS = (
     "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "depth", "columns", "pace", "outputs", "klass", "shared",
-    "on_matrix", "misaligned", "launches", "others",
+    "on_matrix", "misaligned", "huge", "launches", "others",
 )  # fmt: skip
 
 
@@ -193,6 +194,7 @@ class Batch:
     klass: torch.Tensor
     on_matrix: torch.Tensor
     misaligned: torch.Tensor
+    huge: torch.Tensor
     launches: torch.Tensor
     others: torch.Tensor
     counts: torch.Tensor
@@ -237,8 +239,9 @@ def _batch(rows: Sequence[Row], runs: Sequence[Run]) -> Batch:
     asks = Asks(**{name: column[name] > 0 if name == "shared" else column[name] for name in Asks.__dataclass_fields__})
     return Batch(
         asks=asks, klass=column["klass"].long(), on_matrix=column["on_matrix"] > 0, misaligned=column["misaligned"] > 0,
-        launches=column["launches"], others=column["others"], counts=torch.from_numpy(np.concatenate([row.counts for row in rows])),
-        row=index, run=row_run[index], row_run=row_run, hosted=torch.tensor([row.hosted for row in rows], dtype=torch.float32),
+        huge=column["huge"] > 0, launches=column["launches"], others=column["others"],
+        counts=torch.from_numpy(np.concatenate([row.counts for row in rows])), row=index, run=row_run[index], row_run=row_run,
+        hosted=torch.tensor([row.hosted for row in rows], dtype=torch.float32),
         views=torch.tensor([row.views * row.host_view / row.host_op for row in rows]),
         additive=torch.tensor([row.run.kind == "cpu" for row in rows]), eager=torch.tensor([row.run.mode == "eager" for row in rows]),
         seconds=torch.tensor([row.seconds for row in rows]),
@@ -295,7 +298,7 @@ class Model:
             for i, name in enumerate(("memory", "vector", "matrix"))
         }
         scalars = torch.exp(self.starts["scalar"] + self.members @ self._offset("scalar"))
-        found |= {name: scalars[:, i].clamp(max=1.0) if name in _LOST else scalars[:, i] for i, name in enumerate(_SCALARS)}
+        found |= {name: scalars[:, i].clamp(max=1.0) if name in _KEPT else scalars[:, i] for i, name in enumerate(_SCALARS)}
         found["launch"] = torch.exp(self.starts["launch"] + self._offset("launch"))
         found["host_op"] = torch.exp(self.starts["host_op"] + self.host_groups @ self._offset("host_op"))
         found["host"] = torch.exp(self.starts["host"] + self._offset("host"))[self.kind]
@@ -329,10 +332,11 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
     def size(name: str) -> torch.Tensor:
         return torch.where(on_matrix, p[f"matrix_{name}"][r], p[f"vector_{name}"][r])
 
+    kept = torch.where(batch.huge, p["huge"][r], one)
     lost = torch.where(grouped, p["misaligned_groups"][r], p["misaligned"][r])
     e = Efficiency(
-        memory=p["memory"][r, k], product=torch.where(on_matrix, p["matrix"][r, k], p["vector"][r, k]), vector=p["vector"][r, k],
-        depth=size("depth"), columns=torch.where(grouped, p["group_columns"][r], size("columns")),
+        memory=p["memory"][r, k] * kept, product=torch.where(on_matrix, p["matrix"][r, k], p["vector"][r, k]) * kept,
+        vector=p["vector"][r, k], depth=size("depth"), columns=torch.where(grouped, p["group_columns"][r], size("columns")),
         alignment=torch.where(batch.misaligned, lost, one),
         outputs=torch.where(grouped, size("group_outputs"), torch.where(filling, size("outputs"), 0 * one)),
         cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], fresh=p["fresh"][r], crowd=1 + p["serial"][r] * batch.others,
@@ -381,7 +385,7 @@ class Fitted:
         return Calibration(
             mode=check_mode(run.mode), layout=_layout(run.layout), memory=tables["memory"], vector=tables["vector"],
             matrix={name: tables["matrix"][name] for name in DENSE} if run.kind == "gpu" else {}, on_vector=on_vector, on_matrix=on_matrix,
-            cache=float(p["cache"]), bias=float(p["bias"]), transpose=float(p["transpose"]),
+            cache=float(p["cache"]), bias=float(p["bias"]), transpose=float(p["transpose"]), huge=float(p["huge"]),
             serial=float(p["serial"]) if run.kind == "cpu" else 0.0, launch=float(p["launch"]) if run in self.samples else None,
             host_op=float(p["host_op"]) * mean if eager else None,
             host=dict(zip(HOSTS, map(float, p["host"] / mean), strict=True)) if eager else {},

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from roofline.errors import ModelError
-from roofline.graph import Graph, Kind, Op, Tensor, powers_of, singletons
+from roofline.graph import FAST_NORM, Graph, Kind, Op, Tensor, powers_of, singletons
 from roofline.tracing.layouts import promised
 
 BATCH_PROBE = 7919
@@ -47,6 +47,11 @@ WHOLE = frozenset({
     "silu_backward", "mish_backward",
 })  # fmt: skip
 """Composite operators that are kept as one op; every other composite is recorded as the operators it is made of."""
+
+_NORMS = frozenset({
+    "layer_norm", "group_norm", "rms_norm", "native_layer_norm", "native_group_norm", "native_layer_norm_backward",
+    "native_group_norm_backward",
+})  # fmt: skip
 
 _UNRECORDED = frozenset({"device", "layout", "pin_memory", "generator"})
 _RELABELS = frozenset({"detach_", "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_"})
@@ -187,6 +192,7 @@ def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> 
         stack.enter_context(decomposed_attention())
         modules: Any = {path: type(m).__name__ for path, m in module.named_modules()} if interpret is None else module.modules_by_path
         stack.enter_context(module_paths(module, tape))
+        fast = stack.enter_context(fast_norms(module))
         stack.enter_context(Recorder(tape))
         try:
             result = module(*inputs) if interpret is None else interpret(tape, inputs)
@@ -194,7 +200,7 @@ def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> 
             raise
         except Exception as error:
             raise failure(error, name or type(module).__name__, inputs) from error
-    return tape.graph(result, name, modules)
+    return with_fast_norms(tape.graph(result, name, modules), fast)
 
 
 def failure(error: Exception, name: str, inputs: Sequence[torch.Tensor]) -> ModelError:
@@ -217,6 +223,32 @@ def decomposed_attention() -> Generator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def fast_norms(module: torch.nn.Module) -> Generator[frozenset[str]]:
+    """Give the paths of timm's norm layers that keep autocast from widening them to fp32, and hold them to PyTorch's own operators.
+
+    Where timm would call Apex, or ask for an autocast of the meta device, they could not run (timm/layers/fast_norm.py).
+    """
+    fast = {path: m for path, m in module.named_modules() if getattr(m, "_fast_norm", False) is True}
+    marked = {path for path, m in module.named_modules() if hasattr(m, "roofline_fast_norm")}
+    for m in fast.values():
+        vars(m)["_fast_norm"] = False
+    try:
+        yield frozenset({*fast, *marked})
+    finally:
+        for m in fast.values():
+            vars(m)["_fast_norm"] = True
+
+
+def with_fast_norms(graph: Graph, paths: frozenset[str]) -> Graph:
+    """Mark the norms of the layers at *paths*: `amp` leaves them in half precision."""
+
+    def marked(op: Op) -> Op:
+        return replace(op, attrs={**op.attrs, FAST_NORM: True}) if op.module in paths and op.name in _NORMS else op
+
+    return replace(graph, ops=tuple(map(marked, graph.ops))) if paths else graph
 
 
 @contextmanager

@@ -20,7 +20,18 @@ from torch.utils._pytree import tree_leaves
 
 from roofline.errors import ModelError, UnknownNameError
 from roofline.graph import BACKWARD, FORWARD, OPTIMIZER, Graph, Op, Tensor, phase_of, singletons
-from roofline.tracing.trace import Recorder, Signature, Tape, decomposed_attention, failure, module_paths, record, tensors_in
+from roofline.tracing.trace import (
+    Recorder,
+    Signature,
+    Tape,
+    decomposed_attention,
+    failure,
+    fast_norms,
+    module_paths,
+    record,
+    tensors_in,
+    with_fast_norms,
+)
 
 LEARNING_RATE = 0.1
 """Of no consequence: no number is ever computed."""
@@ -78,6 +89,7 @@ def _run_step(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str
         stack.enter_context(torch.enable_grad())
         stack.enter_context(decomposed_attention())
         stack.enter_context(module_paths(module, tape))
+        fast = stack.enter_context(fast_norms(module))
         stack.enter_context(AsOnGpu())
         stack.enter_context(_StepRecorder(tape))
         try:
@@ -92,7 +104,7 @@ def _run_step(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str
             raise failure(error, f"a training step of {tape.name}", inputs) from error
     gradients = [p.grad for p in trained.values() if p.grad is not None]
     modules = {path: type(m).__name__ for path, m in module.named_modules()}
-    graph = accumulate_in_place(tape.graph((loss, gradients), name, modules))
+    graph = with_fast_norms(accumulate_in_place(tape.graph((loss, gradients), name, modules)), fast)
     for parameter in trained.values():
         parameter.grad = None
     return graph

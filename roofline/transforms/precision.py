@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from roofline.errors import UnknownNameError
-from roofline.graph import BACKWARD, FORWARD, Graph, Op, Tensor, phase_of, singletons
+from roofline.graph import BACKWARD, FAST_NORM, FORWARD, Graph, Op, Tensor, phase_of, singletons
 from roofline.transforms.quantise import quantise
 from roofline.transforms.rewrite import convert
 from roofline.transforms.selection import Where
@@ -35,6 +35,9 @@ CASTS_ITSELF = frozenset(
     {"softmax", "log_softmax", "_softmax", "_log_softmax", "prod", "sum", "cumsum", "cumprod", "norm", "linalg_vector_norm"}
 )
 """Those of them that read the half type and return fp32 in one kernel (aten/src/ATen/autocast_mode.h, fp32_set_opt_dtype)."""
+
+_STATISTICS = frozenset({"mean", "rstd"})
+"""Arguments of the gradient of a norm that are fp32 in any case."""
 
 SOFTMAX_BACKWARD = frozenset({"_softmax_backward_data", "_log_softmax_backward_data"})
 """Gradients that come in the type of the scores (their argument input_dtype)."""
@@ -134,29 +137,35 @@ def _autocast(graph: Graph, lower: str) -> Graph:
     gradients = frozenset(graph.outputs)
     for op in graph.ops:
         target = _target(op, graph, tensors, lower)
-        casts_inputs = (op.name in AUTOCAST_LOWER or _in_fp32(op)) and op.name not in CASTS_ITSELF and not op.inplace
+        casts_inputs = (_in_half(op) or _in_fp32(op)) and op.name not in CASTS_ITSELF and not op.inplace
         inputs = tuple(instead.get(t, t) for t in op.inputs)
-        inputs = tuple(cast(t, target, op) for t in inputs) if casts_inputs else inputs
+        if casts_inputs:
+            inputs = tuple(t if role in _STATISTICS else cast(t, target, op) for t, role in zip(inputs, op.roles, strict=True))
         ops.append(replace(op, id=len(ops), inputs=inputs))
         for t in op.outputs[: 1 if "native" in op.name else None]:  # statistics, and gradients of a norm's weights, stay fp32
             if tensors[t].dtype in FLOATS:
                 tensors[t] = tensors[t].typed(target)
         if phase_of(op) == BACKWARD:
             instead.update((t, cast(t, "fp32", op)) for t in op.outputs if t in gradients)
-            if _in_fp32(op) and (normed := op.input("input")) is not None:
+            if (_in_fp32(op) or FAST_NORM in op.attrs) and (normed := op.input("input")) is not None:
                 instead[op.outputs[0]] = cast(op.outputs[0], tensors[normed].dtype, op)
     outputs = tuple(instead.get(t, t) for t in graph.outputs)
     return replace(graph, tensors=tuple(tensors), ops=tuple(ops), outputs=outputs, kernels=singletons(tuple(ops)))
 
 
+def _in_half(op: Op) -> bool:
+    """Tell whether *op* runs in half precision: by autocast, or as a norm of timm that hides from it."""
+    return op.name in AUTOCAST_LOWER or FAST_NORM in op.attrs
+
+
 def _in_fp32(op: Op) -> bool:
     """Tell whether autocast runs *op* in fp32; the backward pass runs outside of it, and follows what the forward pass made."""
-    return op.name in AUTOCAST_FP32 and (phase_of(op) == FORWARD or "norm" in op.name)
+    return op.name in AUTOCAST_FP32 and FAST_NORM not in op.attrs and (phase_of(op) == FORWARD or "norm" in op.name)
 
 
 def _target(op: Op, graph: Graph, tensors: list[Tensor], lower: str) -> str:
     """Name the float type that *op* computes and returns under autocast (an in-place op keeps the type of its memory)."""
-    if op.name in AUTOCAST_LOWER and not op.inplace:
+    if _in_half(op) and not op.inplace:
         return lower
     if _in_fp32(op) and not op.inplace:
         return "fp32"

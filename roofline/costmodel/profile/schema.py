@@ -223,6 +223,7 @@ class CalibrationEntry(Entry):
     cache: Share = 1.0
     bias: Share = 1.0
     transpose: Share = 1.0
+    huge: Share = 1.0
     fresh_gbps: Positive | None = None
     serial: Annotated[float, Field(ge=0, lt=1)] = 0.0
     on_vector: ShapeEntry
