@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import pytest
 from processes import interruptible
 
 from roofline.errors import RooflineError
 from roofline.files import save
+from roofline.studies.sweep.workers import _backend
 
 PATTERN = "test_*"
 """Tiny networks of timm."""
@@ -122,6 +124,12 @@ def test_an_interrupt_is_one_line_and_keeps_what_was_priced(folder: Path) -> Non
     code, out, err = finish(process)
     assert (code, out, err.strip()) == (2, "", "error: interrupted")
     assert parts(folder)
+
+
+def test_workers_leave_an_interrupt_to_the_main_process() -> None:
+    with _backend(None):
+        found = joblib.Parallel(2)(joblib.delayed(signal.getsignal)(signal.SIGINT) for _ in range(4))
+    assert set(found) == {signal.SIG_IGN}
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_was_priced(folder: Path, whole: Path) -> None:

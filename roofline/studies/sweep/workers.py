@@ -1,5 +1,6 @@
 """Run the networks of a sweep on processes of this machine, or of a Dask cluster, whatever becomes of a process."""
 
+import signal
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -53,13 +54,18 @@ def _run(networks: Sequence[Network], request: Request, jobs: int) -> Iterator[t
     return parallel(joblib.delayed(price_network)(network, request) for network in networks)
 
 
+def _leave_interrupts() -> None:
+    """Leave an interrupt to the main process, which ends the others: between two networks, a worker would print a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def _backend(cluster: str | None) -> Generator[tuple[type[BaseException], ...]]:
     """Choose where joblib runs what it is given, and tell by which errors the death of a process shows."""
     import joblib
 
     if cluster is None:
-        with joblib.parallel_config(backend="loky"), warnings.catch_warnings():
+        with joblib.parallel_config(backend="loky", initializer=_leave_interrupts), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)  # one that grew too large, by design
             yield (BrokenProcessPool,)
         return
