@@ -21,6 +21,8 @@ from roofline.transforms.precision import check_precision, to_precision
 
 MAX_BATCH = 2**20
 
+FAST_NORMS = "timm's norms are taken in half precision (timm.layers.set_fast_norm), as in its published timings; plain autocast widens them"
+
 
 def analyze_grid(
     graph: Graph,
@@ -70,9 +72,6 @@ class Program:
     remarks: tuple[str, ...]
 
 
-FAST_NORMS = "timm's norms are taken in half precision (timm.layers.set_fast_norm), as in its published timings; plain autocast widens them"
-
-
 def programs(graph: Graph, devices: Sequence[Hardware], precision: str, way: Way, change: Changes = NOTHING) -> tuple[Program, ...]:
     """Group the kernels of *graph* as each device runs them: once for each half type, and in mode `ideal` for each cache.
 
@@ -120,7 +119,7 @@ def _remarks(columns: Columns, precision: str, way: Way, hardware: Hardware) -> 
         yield f"{hardware.id} is a CPU, which launches nothing, so cuda-graphs changes nothing there"
     if (way.mode, way.layout, hardware.kind) == ("eager", "nhwc", "gpu") and (slow := huge(columns)).any():
         batch = min(columns.batches[i] for i in slow.nonzero()[0])
-        yield f"at batch {batch}, depthwise convolutions of 2^31 numbers and more lack a fast kernel in nhwc; smaller batches do not"
+        yield f"at batch {batch}, some depthwise convolution has 2^31 numbers or more, and runs several times slower for it in nhwc"
 
 
 def on_chip(hardware: Hardware) -> float:

@@ -27,8 +27,8 @@ class Workload:
     memory that the system must clear first. *on_matrix* tells whether products use a matrix engine, *misaligned* whether their
     channels do not suit it. *depth* and *columns* are the inner and outer sides of the product, *pace* tells how many times faster
     than PACE its engine is, where what a small side loses takes as long on any. *outputs* are its results, or those of one of its
-    groups, for each unit of the device, *huge* tells of images for which a library lacks its fast kernel, *launches* counts the
-    kernels the device starts, *others* the cores beside the first (0 on a GPU).
+    groups, for each unit of the device, *huge* tells of images that are slow for their size, *launches* counts the kernels the
+    device starts, *others* the cores beside the first (0 on a GPU).
     """
 
     klass: Ints
