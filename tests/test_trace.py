@@ -206,6 +206,42 @@ def test_a_tensor_held_outside_parameters_and_buffers_is_a_buffer() -> None:
     assert [(t.shape, t.kind) for t in graph.tensors if t.kind == "buffer"] == [((6,), "buffer")]
 
 
+class Held(nn.Module):
+    """Hold a tensor that is neither parameter nor buffer, and hand it to *forward* with the input."""
+
+    def __init__(self, held: torch.Tensor, forward: Callable[[torch.Tensor, torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.held, self.run = held, forward
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.run(x, self.held)
+
+
+def test_small_constants_keep_their_numbers_as_code_may_go_by_them() -> None:
+    def forward(x: torch.Tensor, strides: torch.Tensor) -> torch.Tensor:
+        for stride in strides * 2:  # as detection heads make anchors for each stride
+            x = torch.cat((x, torch.full((1, int(stride)), float(stride)).expand(x.shape[0], -1)), 1)
+        return x
+
+    graph = traced(Held(torch.tensor([1, 2, 4]), lambda x, held: forward(x, held[held > 1])), X)
+    assert [graph.tensors[op.outputs[0]].shape for op in graph.ops if op.name == "cat"] == [(2, 10), (2, 18)]
+
+
+def test_a_constant_of_any_size_can_be_viewed() -> None:
+    for rows in (2, 100_000):
+        graph = traced(Held(torch.zeros(rows, 6), lambda x, held: x + held[0] + next(iter(held))), X)
+        assert [t.shape for t in graph.tensors if t.kind == "buffer"] == [(rows, 6)]
+
+
+def test_the_numbers_of_a_constant_are_not_known_once_it_is_written_to() -> None:
+    def forward(x: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+        held[0] = x.sum()
+        return x * float(held.sum())
+
+    with pytest.raises(ModelError, match="reads the values of a tensor"):
+        traced(Held(torch.zeros(3), forward), X)
+
+
 def test_a_module_with_weights_in_memory_is_traced_on_the_meta_device() -> None:
     module = nn.Linear(6, 3)
     graph = record(module, (torch.ones(2, 6),))  # as it is, without a copy

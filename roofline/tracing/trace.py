@@ -2,7 +2,7 @@
 
 The recorder is a dispatch mode: it sees each aten call with its arguments, whatever Python wrote it. Under
 `inference_mode` composite operators arrive whole (`conv2d`, `scaled_dot_product_attention`), as eager PyTorch runs them.
-No weight is allocated: shapes and types flow, numbers do not.
+No weight is allocated: shapes and types flow, numbers do not, but for small constants of the code, which may decide what it does.
 """
 
 import copy
@@ -56,6 +56,9 @@ _NORMS = frozenset({
 _UNRECORDED = frozenset({"device", "layout", "pin_memory", "generator"})
 _RELABELS = frozenset({"detach_", "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_", "as_strided_"})
 """In-place operators that write no memory: the tensor becomes a view of itself."""
+
+_MOST_NUMBERS = 65_536
+"""Elements of a tensor up to which the numbers of constants are computed: strides, sizes and indices are few."""
 
 _NEEDS_VALUES = frozenset({"_local_scalar_dense", "item", "nonzero", "masked_select", "unique_consecutive", "_unique2", "equal"})
 
@@ -287,12 +290,21 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         signature = signature_of(func)
+        kwargs = dict(kwargs or {})
+        known = self.tape.knows((*args, *kwargs.values()))
         if signature.packet in _NEEDS_VALUES or (signature.packet == "index" and _selects(args[1])):
+            if known:
+                return func(*args, **kwargs)
             reads = f"its code reads the values of a tensor (aten.{signature.packet}), and a trace has shapes only"
             raise ModelError(f"cannot trace {self.tape.name}: {reads}")
-        kwargs = dict(kwargs or {})
         if signature.factory:
             kwargs["device"] = "meta"
+        if signature.composite and known:
+            with self:
+                return func.decompose(*args, **kwargs)
+        numbers = func(*args, **kwargs) if known else None
+        if signature.written and not known:
+            self.tape.forget(signature, args, kwargs)
         args = tuple(map(self.tape.on_meta, args))
         kwargs = {key: self.tape.on_meta(value) for key, value in kwargs.items()}
         if signature.composite:
@@ -300,7 +312,7 @@ class Recorder(TorchDispatchMode):
                 return func.decompose(*args, **kwargs)
         result = self.tape.run(func, args, kwargs)
         self.tape.write(signature, args, kwargs, result)
-        return result
+        return self.tape.keep(numbers, result) if known else result
 
 
 _Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
@@ -352,6 +364,7 @@ class Tape:
     alive: list[Any] = field(default_factory=list)  # keeps tensors and storages alive, as id() is reused after death
     metas: dict[int, torch.Tensor] = field(default_factory=dict)
     results: dict[Any, _Layout | list[_Layout | None]] = field(default_factory=dict)
+    forgotten: set[int] = field(default_factory=set[int])  # storages that held numbers until shapes were written over them
 
     def add(self, tensor: torch.Tensor, kind: Kind, name: str = "") -> int:
         """Give *tensor* the next id; a tensor in known memory shares its storage."""
@@ -382,12 +395,36 @@ class Tape:
             if value.device.type == "meta":
                 return value
             if id(value) not in self.metas:
-                self.metas[id(value)] = torch.empty_like(value, device="meta")
+                with torch.inference_mode(value.is_inference()):  # of one sort, or PyTorch refuses to take a view of the other
+                    self.metas[id(value)] = torch.empty_like(value, device="meta")
                 self.alive.append(value)
             return self.metas[id(value)]
         if isinstance(value, (list, tuple)) and any(isinstance(item, torch.Tensor) for item in value):
             return type(value)(map(self.on_meta, value))
         return value
+
+    def knows(self, values: Sequence[Any]) -> bool:
+        """Tell whether *values* hold tensors, each a small constant of the code or what follows from such: their numbers are at hand."""
+        tensors = [t for value in values for t in tensors_in(value)]
+        return bool(tensors) and all(map(self._is_known, tensors))
+
+    def _is_known(self, tensor: torch.Tensor) -> bool:
+        if tensor.device.type == "meta" or tensor.requires_grad or tensor.numel() > _MOST_NUMBERS:
+            return False
+        return tensor.untyped_storage()._cdata not in self.forgotten
+
+    def keep(self, numbers: Any, result: Any) -> Any:
+        """Take the tensors of *result* for those of *numbers* wherever these are used; return the latter."""
+        for number, twin in zip(tensors_in(numbers), tensors_in(result), strict=True):
+            if number.device.type != "meta":
+                self.metas[id(number)] = twin
+                self.alive.append(number)
+        return numbers
+
+    def forget(self, signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Know the numbers of a constant no longer, once something is written into it that has none."""
+        written = (value for role, value in [*zip(signature.names, args, strict=False), *kwargs.items()] if role in signature.written)
+        self.forgotten.update(t.untyped_storage()._cdata for value in written for t in tensors_in(value) if t.device.type != "meta")
 
     def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call *func*, or repeat what it made of the same layouts and numbers before: its meta kernel may be slow Python."""
