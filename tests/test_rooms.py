@@ -101,7 +101,7 @@ def test_only_the_standard_library_and_declared_packages_are_imported(path: str)
 
 
 WITH_TORCH = (
-    *(f"tracing/{name}.py" for name in ("trace", "layouts", "blank", "training", "exported", "amoebanet")),
+    *(f"tracing/{name}.py" for name in ("trace", "layouts", "blank", "training", "exported", "amoebanet", "yolo")),
     "measurement/",
 )
 """Modules that are imported only where torch is wanted anyway."""

@@ -91,6 +91,68 @@ def test_amoebanets_take_images_of_even_and_odd_sizes(letter: str, size: int) ->
         assert make(f"amoebanet_{letter}_3_16").eval()(torch.zeros(2, 3, size, size)).shape == (2, 1000)
 
 
+YOLO_M = {
+    "yolov8": (3.2, 11.2, 25.9, 43.7, 68.2),
+    "yolov8_seg": (3.4, 11.8, 27.3, 46.0, 71.8),
+    "yolov8_pose": (3.3, 11.6, 26.4, 44.4, 69.4),
+    "yolov8_cls": (2.7, 6.4, 17.0, 37.5, 57.4),
+    "yolo11": (2.6, 9.4, 20.1, 25.3, 56.9),
+    "yolo11_seg": (2.9, 10.1, 22.4, 27.6, 62.1),
+    "yolo11_pose": (2.9, 9.9, 20.9, 26.2, 58.8),
+    "yolo11_obb": (2.7, 9.7, 20.9, 26.2, 58.8),
+}
+"""Millions of parameters of sizes n, s, m, l and x: the READMEs of Ultralytics 8.0.200 and 8.3.0, rounded or cut."""
+
+
+@pytest.mark.parametrize(("kind", "size"), [(kind, size) for kind in YOLO_M for size in range(5)])
+def test_a_yolo_has_its_published_parameters(kind: str, size: int) -> None:
+    generation, _, task = kind.partition("_")
+    with torch.device("meta"):
+        net = make(generation + "nsmlx"[size] + (f"_{task}" if task else ""))
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(YOLO_M[kind][size], abs=0.1)
+
+
+def test_a_yolo_has_its_published_flops() -> None:
+    published = {"yolov8x": 257.8, "yolov8n": 8.7, "yolo11m": 68.0, "yolo11x_obb": 520.2}  # GFLOPs, of the same READMEs
+    for name, gflops in published.items():
+        assert 2 * roofline.analyze(name, "t4").macs == pytest.approx(gflops * 1e9, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("yolov8n", [(2, 84, 252)]),
+        ("yolov8n_seg", [(2, 116, 252), (2, 32, 24, 32)]),
+        ("yolo11n_pose", [(2, 56, 252)]),
+        ("yolo11n_obb", [(2, 20, 252)]),
+        ("yolo11n-cls", [(2, 1000)]),
+    ],
+)
+def test_yolos_run_and_tell_what_their_task_asks(name: str, shapes: list[tuple[int, ...]]) -> None:
+    with torch.no_grad():
+        found = make(name).eval()(torch.rand(2, 3, 96, 128))
+    found = found if isinstance(found, tuple) else (found,)
+    assert [tuple(t.shape) for t in found] == shapes  # 12 x 16, 6 x 8 and 3 x 4 cells
+    assert all(t.isfinite().all() for t in found)
+
+
+def test_boxes_of_a_yolo_lie_where_their_cells_are() -> None:
+    net = make("yolov8n").eval()
+    for stack in net.head.boxes:  # type: ignore[union-attr]
+        torch.nn.init.zeros_(stack[-1].weight)
+        torch.nn.init.zeros_(stack[-1].bias)
+    with torch.no_grad():
+        boxes = net(torch.rand(1, 3, 64, 96))[0][0, :4]
+    assert boxes[:2, 0].tolist() == pytest.approx([4, 4], abs=1e-3)  # every distance equally likely: as far to all sides
+    assert boxes[:2, 1].tolist() == pytest.approx([12, 4], abs=1e-3)
+    assert boxes[:2, -1].tolist() == pytest.approx([80, 48], abs=1e-3)
+
+
+def test_a_yolo_names_the_sizes_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["analyze", "yolov8n", "--hw", "t4", "--image-size", "333"]) == 2
+    assert capsys.readouterr().err == "error: YOLO takes images whose sides are multiples of 32, not 333x333\n"
+
+
 @pytest.mark.parametrize("name", ["amoebanet_b_17_512", "amoebanet_a_0_64", "amoebanet_d_18_4"])
 def test_an_amoebanet_that_cannot_be_is_an_error(name: str) -> None:
     with pytest.raises(ModelError, match="a multiple of 3 cells and at least 8 filters"):

@@ -1,7 +1,7 @@
-"""Networks that no zoo names: a zoo's network at other widths and depths, and AmoebaNets.
+"""Networks that no zoo names: a zoo's network at other widths and depths, AmoebaNets, and YOLO detectors.
 
 `efficientnet_b0_w1.2_d1.4` is EfficientNet-B0 with 1.2 times the width and 1.4 times the depth, `amoebanet_b_18_512` is
-AmoebaNet-B with 18 cells and 512 filters; any numbers may stand there.
+AmoebaNet-B with 18 cells and 512 filters; any numbers may stand there. `yolo11s_seg` is the segmenting YOLO11 of size s.
 """
 
 import re
@@ -18,10 +18,12 @@ LISTED = (
     *(f"amoebanet_{size}" for size in ("a_18_190", "a_18_448", "b_18_512", "d_18_208")),
     "efficientnet_b0_w1.1_d1.2",
     "resnet50_w0.5_d1",
+    *(f"yolo{kind}{size}{task}" for kind in ("v8", "11") for task in ("", "_seg", "_pose", "_obb", "_cls") for size in "nsmlx"),
 )
-"""Names that are listed: published AmoebaNets, and an example of each kind of scaling."""
+"""Names that are listed: published AmoebaNets, an example of each kind of scaling, and all of YOLOv8 and YOLO11."""
 
 AMOEBANET = re.compile(r"amoebanet_([abd])_([0-9]{1,3})_([0-9]{1,4})")
+YOLO = re.compile(r"yolo(v8|11)([nsmlx])(?:[-_](seg|pose|obb|cls))?")
 SCALED = re.compile(r"(\w+?)_w([0-9]{1,3}(?:\.[0-9]{1,6})?)_d([0-9]{1,3}(?:\.[0-9]{1,6})?)")
 
 WIDTHS = (0.1, 16.0)
@@ -62,7 +64,7 @@ def scaled_name(base: str, width: float, depth: float) -> str:
 def is_own(name: str) -> bool:
     """Tell whether *name* is written as a network of this file is."""
     scaled = SCALED.fullmatch(name)
-    return bool(AMOEBANET.fullmatch(name)) or (scaled is not None and scaled[1] in BASES)
+    return bool(AMOEBANET.fullmatch(name) or YOLO.fullmatch(name)) or (scaled is not None and scaled[1] in BASES)
 
 
 def image_size(name: str) -> int:
@@ -71,6 +73,10 @@ def image_size(name: str) -> int:
         from roofline.tracing.amoebanet import GENOTYPES
 
         return GENOTYPES[found[1]].image_size
+    if found := YOLO.fullmatch(name):
+        from roofline.tracing.yolo import IMAGE_SIZES
+
+        return IMAGE_SIZES[found[3] or ""]
     return BASES[_parts(name)[0]].image_size
 
 
@@ -83,6 +89,10 @@ def make(name: str, in_chans: int = 3) -> "torch.nn.Module":
         if cells % STAGES or not cells or filters < 8:
             raise ModelError(f"cannot build {name}: an AmoebaNet has a multiple of {STAGES} cells and at least 8 filters")
         return AmoebaNet(GENOTYPES[found[1]], cells, filters, in_chans)
+    if found := YOLO.fullmatch(name):
+        from roofline.tracing.yolo import Yolo
+
+        return Yolo(found[1], found[2], found[3] or "", in_chans)
     return _scaled(*_parts(name), in_chans)
 
 
