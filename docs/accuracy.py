@@ -38,9 +38,9 @@ CONVOLUTIONAL = frozenset((
     "byobnet", "convmixer", "convnext", "cspnet", "densenet", "dla", "dpn", "efficientnet", "fasternet", "ghostnet", "hardcorenas",
     "hgnet", "hrnet", "inception_next", "inception_resnet_v2", "inception_v3", "inception_v4", "mambaout", "mobilenetv3", "nasnet",
     "nfnet", "pnasnet", "rdnet", "regnet", "repghost", "repvit", "res2net", "resnest", "resnet", "resnetv2", "rexnet", "selecsls",
-    "senet", "sknet", "starnet", "tresnet", "vgg", "vovnet", "xception", "xception_aligned",
+    "senet", "sknet", "starnet", "tresnet", "vgg", "vovnet", "xception", "xception_aligned", "yolov8",
 ))  # fmt: skip
-"""Families (files of timm) whose networks mix positions by convolutions and pooling alone."""
+"""Families (files of timm, and YOLOv8) whose networks mix positions by convolutions and pooling alone."""
 
 BATCHES = ((1, 1), (2, 8), (9, 64), (65, 256), (257, math.inf))
 MODES = {"eager": "eager PyTorch", "compiled": "torch.compile", "engine": "inference engines"}
@@ -528,11 +528,18 @@ SUSPECTS = (
         ("those with squeeze-excite", Pick(("nvidia-*",), models=("se*", "efficientnet*"), batches=(1, 8))),
     ),
     Suspect(
-        "ResNeSt in TensorRT",
-        "Its attention over splits slices, transposes and normalises small tensors; Paddle may have run some of that outside of "
-        "TensorRT, with a boundary to cross in every block.",
-        Pick(("paddleclas-v100*",), ("resnest",)),
-        ("ResNets", Pick(("paddleclas-v100*",), models=("resnet*",))),
+        "GhostNets and FasterNets in TensorRT",
+        "They join halves whose channels are no multiples of 8, or what a convolution made with what it left alone. Engines are taken to "
+        "write such parts in place; in fp16 they may copy them.",
+        Pick(("kecam-t4*",), ("ghostnet", "fasternet")),
+        ("ResNets there", Pick(("kecam-t4*",), ("resnet",))),
+    ),
+    Suspect(
+        "FastViT in TensorRT",
+        "The cause is not known. Its depthwise windows of 7x7 make up most of what is predicted.",
+        Pick(("kecam-t4*",), ("fastvit",)),
+        fast=False,
+        guess=False,
     ),
     Suspect(
         "ResNeXt-101 with groups of 4 channels in TensorRT at batch 1",
@@ -580,7 +587,7 @@ SUSPECTS = (
     ),
     Suspect(
         "Paddle's engines on the V100, with the V100 never measured",
-        "Of engines in fp32, only those of the T4 are known then. That its clock falls as far in fp32 as on tensor cores is assumed.",
+        "Of engines in fp32, nine timings of three networks on a T4 are known then, and none of a grouped convolution.",
         Pick(("paddleclas-v100*",)),
         ("NVIDIA's in fp16", Pick(("automl-*",), precisions=("fp16",))),
         unseen="device",

@@ -75,7 +75,7 @@ TRUTH = Calibration(
     cache=1.25,
     bias=0.8,
     transpose=0.9,
-    launch=1.4e-6,
+    launch=4.5e-6,
 )
 """What makes the data here: a device that is no better than this."""
 
@@ -157,7 +157,7 @@ def test_parameters_with_much_data_are_found_again() -> None:
     for shape, wanted in ((found.on_vector, TRUTH.on_vector), (found.on_matrix, TRUTH.on_matrix)):
         sizes = [wanted.depth, wanted.columns, wanted.outputs]
         assert [shape.depth, shape.columns, shape.outputs] == pytest.approx(sizes, rel=0.25)
-    assert found.launch == pytest.approx(1.4e-6, rel=0.2)
+    assert found.launch == pytest.approx(4.5e-6, rel=0.2)
     assert found.samples == 90
 
 
@@ -234,7 +234,7 @@ def test_a_run_without_data_follows_its_device_and_its_mode() -> None:
     found = fit(rows, runs=[unseen]).calibration(unseen)
     for n in (0, 3, 8):  # mostly 3x3 convolutions
         columns = kernels(n, "compiled", 256, "fp32")
-        took = whole(columns, other, replace(found, launch=1.4e-6))
+        took = whole(columns, other, replace(found, launch=4.5e-6))
         faster, slower = (whole(columns, other, replace(c, mode="compiled")) for c in (fast_engine, slow_compiled))
         assert 1.1 * faster < took < slower / 1.1
     assert (found.mode, found.samples, found.status) == ("compiled", 0, "borrowed")
@@ -245,7 +245,8 @@ def test_a_run_without_data_keeps_the_overheads_of_its_profile() -> None:
     rows = [*timed(EAGER, batches=(1,)), *timed(TRUTH, quick, batches=(16,))]
     eager, engine = Run.of(quick, "eager", "nchw"), Run.of(GPU, "engine", "nchw")
     fitted = fit(rows, runs=[eager, engine])
-    assert (fitted.calibration(eager).launch, fitted.calibration(engine).launch) == (None, None)
+    assert fitted.calibration(eager).launch is None
+    assert fitted.calibration(engine).launch == pytest.approx(4e-6)  # no profile knows what a kernel takes beside its work
     host_op = fitted.calibration(eager).host_op
     assert host_op is not None
     assert 2e-6 < host_op < 4.5e-6  # that of this host, not of the other, which takes 10

@@ -142,10 +142,17 @@ def test_nobody_lends_what_was_not_measured() -> None:
     assert (found.cache, found.relatives) == (pytest.approx(1.25), ("v100",))
 
 
-def test_launch_and_host_are_not_borrowed_and_the_spread_is_that_of_other_devices() -> None:
+def test_what_belongs_to_a_host_is_not_borrowed_and_the_spread_is_that_of_other_devices() -> None:
     found = calibration_for(NEW, "eager", "nchw", [of(T4), of(V100)])
-    assert (found.launch, found.host_op, found.fresh) == (None, None, None)
+    assert (found.host_op, found.fresh) == (None, None)
     assert (found.spread, found.elsewhere) == ((0.6, 1.7), (0.6, 1.7))
+
+
+def test_the_time_of_a_launch_is_borrowed_from_gpus_that_run_alike() -> None:
+    known = [of(gpu("one"), "engine", launch=4e-6), of(gpu("two"), "engine", launch=9e-6)]
+    assert calibration_for(NEW, "engine", "nchw", known).launch == pytest.approx(6e-6)  # the root of their product
+    assert calibration_for(NEW, "compiled", "nchw", known).launch is None  # another mode starts its kernels otherwise
+    assert calibration_for(cpu("new"), "engine", "nchw", [of(cpu("one"), "engine", launch=4e-6)]).launch is None
 
 
 def test_how_cores_crowd_each_other_is_borrowed() -> None:

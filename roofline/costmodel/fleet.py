@@ -78,13 +78,18 @@ class Fleet:
 
     @cached_property
     def pace(self) -> Floats:
-        """Share of their clock that GPUs under a power limit keep in a long run; 1 where it is not known, and on a CPU.
+        """Share of its clock at which a GPU under a power limit computes: 1 where no sustained clock is known, and on a CPU.
 
-        Engines keep the arithmetic busy. Eager and compiled code moves more memory between, and is taken to stay half way (the
-        geometric mean of both clocks): T4 and V100, each left out of a fit, tell that this is nearer than either end.
+        It is taken to stay half way (the geometric mean of both clocks): T4 and V100, each left out of a fit, tell that this
+        is nearer than either end.
         """
         kept = [1.0 if self.kind == "cpu" else (d.sustained_clock or d.clock) / d.clock for d in self.devices]
-        return _along(kept) ** (0.5 if self.mode in ("eager", "compiled") else 1.0)
+        return _along(kept) ** 0.5
+
+    @cached_property
+    def matrix_pace(self) -> Floats:
+        """The same for matrix engines, which do as much with less power: in an inference engine they leave the clock as it is."""
+        return self.pace if self.mode in ("eager", "compiled") else np.ones_like(self.pace)
 
     @cached_property
     def copy(self) -> Floats:
@@ -185,9 +190,10 @@ def engine_seconds(asked: Demand, fleet: Fleet, *, datasheet: bool = False) -> t
 def product_rate(asked: Demand, fleet: Fleet, *, datasheet: bool = False) -> Floats:
     """FLOP/s at which each device does the products of each kernel, at the ceiling of the engine; 1 or so for a kernel without any."""
     products = _products(fleet, asked.matrix_types, asked.product_types)
-    rate = _by_kernel(products.datasheet, asked.matrix_code) if datasheet else fleet.pace * _by_kernel(products.ceiling, asked.matrix_code)
+    on_matrix = _by_kernel(products.is_matrix, asked.matrix_code)
+    pace = 1.0 if datasheet else np.where(on_matrix, fleet.matrix_pace, fleet.pace)
+    rate = pace * _by_kernel(products.datasheet if datasheet else products.ceiling, asked.matrix_code)
     if asked.pruned.any():
-        on_matrix = _by_kernel(products.is_matrix, asked.matrix_code)
         rate = rate * np.where(asked.pruned & on_matrix & (_of(fleet.devices, "sparsity_2_4") > 0), SPEED_2_4, 1.0)
     return rate
 

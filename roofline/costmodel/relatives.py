@@ -42,10 +42,11 @@ def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Seque
     """Return the parameters for *hardware* in *mode* and *layout*, out of those *known* (by default the published ones).
 
     Its own come first, those of its profile before the known ones. A device never measured so takes the geometric mean of
-    all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. Launch
-    and host overheads, and what new memory costs, are not borrowed, as they belong to a host and its system; the last holds
-    in all modes of one device. Nobody measures `ideal`: it takes the parameters of `engine`; a mode in which no relative was
-    measured those of the next in FALLBACK. Without any, efficiencies are 1.
+    all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. On GPUs
+    that holds for the time in which a kernel starts and ends, too. Overheads of hosts, and what new memory costs, are not
+    borrowed, as they belong to a host and its system; the last holds in all modes of one device. Nobody measures `ideal`: it
+    takes the parameters of `engine`; a mode in which no relative was measured those of the next in FALLBACK. Without any,
+    efficiencies are 1.
     """
     kin = Kin(hardware.id, hardware.kind, hardware.architecture, hardware.segment)
     if known is None and not hardware.calibrations:
@@ -62,15 +63,17 @@ def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], kn
     own = (*own, *(c for c in known if kin.id in c.devices))
     for wanted in FALLBACK[mode]:
         mine = [c for c in own if _fits(c, wanted, layout)]
-        if mine:
-            in_its_way = wanted == FALLBACK[mode][0]
-            borrowed = _elsewhere(mine[0], mode, mine[0].devices[:1])
-            return replace(mine[0], mode=mode) if in_its_way else replace(borrowed, fresh=mine[0].fresh)
         pool = [c for c in known if c.kind == kin.kind and c.measured and _fits(c, wanted, layout)]
+        pairs = sorted(((c, 2.0 ** -distance(c, kin)) for c in pool), key=lambda pair: -pair[1])
+        in_its_way = wanted == FALLBACK[mode][0]
+        if mine and in_its_way:
+            return replace(mine[0], mode=mode)
+        if mine:
+            return replace(_elsewhere(mine[0], mode, mine[0].devices[:1]), fresh=mine[0].fresh)
         if pool:
-            pairs = sorted(((c, 2.0 ** -distance(c, kin)) for c in pool), key=lambda pair: -pair[1])
+            launch = blend(pairs).launch if in_its_way and kin.kind == "gpu" else None
             names = tuple(dict.fromkeys(c.devices[0] if c.devices else c.architecture for c, _ in pairs))
-            return _elsewhere(replace(blend(pairs), samples=sum(c.samples for c in pool)), mode, names)
+            return replace(_elsewhere(blend(pairs), mode, names), samples=sum(c.samples for c in pool), launch=launch)
     return neutral(mode)
 
 

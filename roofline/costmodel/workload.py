@@ -27,8 +27,9 @@ class Workload:
     memory that the system must clear first. *on_matrix* tells whether products use a matrix engine, *misaligned* whether their
     channels do not suit it. *depth* and *columns* are the inner and outer sides of the product, *pace* tells how many times faster
     than PACE its engine is, where what a small side loses takes as long on any. *outputs* are its results, or those of one of its
-    groups, for each unit of the device, *huge* tells of images that are slow for their size, *launches* counts the kernels the
-    device starts, *others* the cores beside the first (0 on a GPU).
+    groups, for each unit of the device, and on a matrix engine for each PACE of its speed: what hides the same delays must grow with
+    the speed (Little's law). *huge* tells of images that are slow for their size, *launches* counts the kernels the device starts,
+    *others* the cores beside the first (0 on a GPU).
     """
 
     klass: Ints
@@ -62,6 +63,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
     own_bias = asked.biased if eager_gpu else np.zeros_like(asked.biased)
     in_maps = eager_gpu and fleet.layout == "nchw"
     turned = on_matrix & asked.reordered if in_maps else nothing
+    pace = np.where(on_matrix, product_rate(asked, fleet) / fleet.units / PACE, 1.0) if on_gpu else np.ones((1, 1, 1))
     return Workload(
         klass=asked.klass,
         matrix=matrix,
@@ -76,8 +78,8 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         fresh=nothing if on_gpu else _fresh(asked, fleet),
         depth=asked.depth,
         columns=asked.columns,
-        pace=np.where(on_matrix, product_rate(asked, fleet) / fleet.units / PACE, 1.0) if _fixed_tiles(fleet) else np.ones((1, 1, 1)),
-        outputs=asked.results / fleet.units,
+        pace=pace if _fixed_tiles(fleet) else np.ones((1, 1, 1)),
+        outputs=asked.results / fleet.units / pace,
         huge=asked.huge & (eager_gpu and not in_maps),
         launches=np.minimum(asked.ops, 1) * (1 + own_bias),
         ops=asked.ops,

@@ -82,6 +82,16 @@ EXCLUSIONS = (
         datasets=("timm-*",),
         models=("ecaresnext50t_32x4d",),
     ),
+    Exclusion(
+        "slower than the same pages say of a T4, which has half the FLOP/s and a third of the bandwidth",
+        datasets=("paddleclas-v100-engine",),
+        models=("resnest50d",),
+    ),
+    Exclusion(
+        "its norms over channels are spelled out in some nine operators, of which an engine makes several kernels; timm's are one",
+        datasets=("kecam-*",),
+        models=("convnext*", "edgenext*"),
+    ),
     Exclusion("low trust: twice as slow as other sources say of the same networks", datasets=("paddleclas-t4-engine",)),
 )
 """Which published rows no fit may see, and why; `roofline validate` reports them apart."""
