@@ -97,8 +97,13 @@ def test_a_blend_keeps_the_identity_of_the_heaviest() -> None:
     light = replace(MEASURED, devices=("light",), architecture="volta", data="another table", launch=9e-6, spread=(0.1, 10.0))
     for pairs in ([(light, 1.0), (MEASURED, 2.0)], [(MEASURED, 2.0), (light, 1.0)]):
         found = blend(pairs)
-        kept = ("mode", "layout", "devices", "architecture", "segment", "data", "date", "launch", "host_op", "spread", "samples")
+        kept = ("mode", "layout", "devices", "architecture", "segment", "data", "date", "host_op", "spread", "samples")
         assert [getattr(found, name) for name in kept] == [getattr(MEASURED, name) for name in kept]
+
+
+def test_a_blend_averages_what_a_kernel_takes_to_start() -> None:
+    assert blend([(MEASURED, 1.0), (replace(MEASURED, launch=10e-6), 1.0)]).launch == pytest.approx(5e-6)  # the root of 2.5 times 10
+    assert blend([(MEASURED, 1.0), (replace(MEASURED, launch=None), 3.0)]).launch == pytest.approx(2.5e-6)  # one does not know
 
 
 def test_what_only_some_know_is_averaged_over_those() -> None:
