@@ -146,6 +146,8 @@ def test_boxes_of_a_yolo_lie_where_their_cells_are() -> None:
     assert boxes[:2, 0].tolist() == pytest.approx([4, 4], abs=1e-3)  # every distance equally likely: as far to all sides
     assert boxes[:2, 1].tolist() == pytest.approx([12, 4], abs=1e-3)
     assert boxes[:2, -1].tolist() == pytest.approx([80, 48], abs=1e-3)
+    with torch.no_grad():  # as many cells, but elsewhere
+        assert net(torch.rand(1, 3, 96, 64))[0][0, :2, -1].tolist() == pytest.approx([48, 80], abs=1e-3)
 
 
 def test_a_yolo_names_the_sizes_it_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,9 @@ from torch import nn
 
 from roofline.errors import ModelError
 
-TASKS = ("", "seg", "pose", "obb", "cls")
-"""What a network is for: boxes, masks, poses of people, turned boxes, classes."""
-
 IMAGE_SIZES = {"": 640, "seg": 640, "pose": 640, "obb": 1024, "cls": 224}
+"""Pixels a side by task: boxes, masks, poses of people, turned boxes, classes."""
+
 CLASSES = {"": 80, "seg": 80, "pose": 1, "obb": 15, "cls": 1000}
 """Classes of COCO, of its people, of DOTA, and of ImageNet."""
 
@@ -175,6 +174,7 @@ class Head(nn.Module):
         self.kinds = nn.ModuleList((light_stack if light else stack)(c, kinds, self.classes) for c in channels)
         self.extras = nn.ModuleList(stack(c, max(first // 4, extra), extra) for c in channels if extra)
         self.mean = nn.Conv2d(BINS, 1, 1, bias=False)
+        self.sides: list[torch.Size] = []
         self.cells: tuple[torch.Tensor, torch.Tensor] | None = None
         self.masks = None
         if task == "seg":
@@ -196,7 +196,9 @@ class Head(nn.Module):
 
     def _cells(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Centres of all cells, (1, 2, cells), and the stride of each, (1, cells): constants, as an export folds them."""
-        if self.cells is None or self.cells[0].shape[-1] != sum(x.shape[2] * x.shape[3] for x in maps):
+        sides = [x.shape[2:] for x in maps]
+        if self.cells is None or self.sides != sides:
+            self.sides = sides
             grids = [torch.cartesian_prod(torch.arange(x.shape[2]) + 0.5, torch.arange(x.shape[3]) + 0.5).flip(1).T for x in maps]
             strides = [torch.full((1, grid.shape[1]), 8.0 * 2**i) for i, grid in enumerate(grids)]
             self.cells = torch.cat(grids, 1)[None].to(maps[0]), torch.cat(strides, 1).to(maps[0])
@@ -237,7 +239,7 @@ class Classifier(nn.Module):
 
 
 class Yolo(nn.Module):
-    """A network of one *generation* (`v8` or `11`), *size* (`n`, `s`, `m`, `l`, `x`) and task of TASKS."""
+    """A network of one *generation* (`v8` or `11`), *size* (`n`, `s`, `m`, `l`, `x`) and *task* of IMAGE_SIZES."""
 
     def __init__(self, generation: str, size: str, task: str = "", in_chans: int = 3) -> None:
         super().__init__()
