@@ -535,13 +535,6 @@ SUSPECTS = (
         ("ResNets there", Pick(("kecam-t4*",), ("resnet",))),
     ),
     Suspect(
-        "FastViT in TensorRT",
-        "The cause is not known. Its depthwise windows of 7x7 make up most of what is predicted.",
-        Pick(("kecam-t4*",), ("fastvit",)),
-        fast=False,
-        guess=False,
-    ),
-    Suspect(
         "ResNeXt-101 with groups of 4 channels in TensorRT at batch 1",
         "At batch 4 the same networks take 2.8 and 3.7 times as long, and DPN-68, whose grouped convolutions have the same shapes, takes "
         "longer for them at batch 1 too: TensorRT may have found a kernel there that it did not use elsewhere.",
