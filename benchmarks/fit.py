@@ -29,8 +29,9 @@ from roofline.costmodel.profile.calibrations import read_calibrations, to_yaml
 from roofline.costmodel.relatives import calibration_for
 from roofline.costmodel.timemodel import price
 from roofline.files import save
-from roofline.measurement.fit import ITERATIONS, Fitted, Row, Run, fit, percentiles, row_of
+from roofline.measurement.fit import ITERATIONS, Fitted, Row, Run, fit, row_of
 from roofline.measurement.published import Published, read
+from roofline.measurement.spreads import evenly, of_run, percentiles
 from roofline.tracing.source import trace
 from roofline.transforms.modes import check_layout, check_mode, execute
 from roofline.transforms.precision import to_precision
@@ -39,8 +40,6 @@ HERE = Path(__file__).parent
 CALIBRATIONS = HERE.parent / "hardware" / "calibration" / "published.yaml"
 LEFT_OUT = HERE / "results" / "left_out.csv"
 FOLDS = 10
-FEWEST = 12
-"""Networks from which a run's own spread can be told."""
 SIZES = {"c5.2xlarge": "xeon-8124m", "c5.4xlarge": "xeon-8124m", "c5.18xlarge": "xeon-8124m"}
 """Devices that are sizes of one processor, and share its parameters."""
 ALL_SIZES = ("xeon-8124m", "c5.xlarge", "c5.2xlarge", "c5.4xlarge", "c5.9xlarge", "c5.18xlarge")
@@ -206,7 +205,7 @@ def with_spreads(
     """Add to each calibration how wrong such predictions were: of networks left out, and (over all of its mode) of devices.
 
     Few devices tell how far off the next may be, not to which side: errors of devices are taken to either.
-    A run with fewer than FEWEST networks takes the errors of its whole mode, in which each device counts alike.
+    A run with few networks takes the errors of its whole mode, in which each device counts alike, where its own are smaller.
     """
     measured = np.array([item.timing.seconds for item in items])
     used = np.array([item.row.weight > 0 for item in items])
@@ -219,18 +218,9 @@ def with_spreads(
         low, high = evenly(far[mine], names)
         elsewhere, pooled = (min(low, 1 / high), max(high, 1 / low)), evenly(near[mine], names)
         models = {item.timing.model for item, m in zip(items, own, strict=True) if m}
-        spread = percentiles(near[own]) if len(models) >= FEWEST else pooled if models else elsewhere
+        spread = of_run(percentiles(near[own]), len(models), pooled) if models else elsewhere
         done.append(replace(c, spread=spread, elsewhere=elsewhere))
     return done
-
-
-def evenly(ratios: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
-    """Return the 10th and 90th percentile of *ratios*, in which each group weighs as much as any other."""
-    names, index, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
-    order = np.argsort(ratios)
-    position = np.cumsum(1 / counts[index][order]) / len(names)
-    low, high = (float(ratios[order][np.searchsorted(position, share)]) for share in (0.1, 0.9))
-    return low, high
 
 
 def write_left_out(items: Sequence[Item], fold: Sequence[int], columns: dict[str, Sequence[float]]) -> None:

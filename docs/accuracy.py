@@ -8,7 +8,7 @@ import csv
 import math
 import re
 import sys
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -21,6 +21,7 @@ from roofline.costmodel.hardware import load_hardware
 from roofline.costmodel.relatives import calibration_for
 from roofline.measurement.comparison import Case, Comparison, Point
 from roofline.measurement.published import EXCLUSIONS
+from roofline.measurement.spreads import Spread, evenly, of_run, percentiles
 from roofline.measurement.table import factor, figure, share
 from roofline.transforms.modes import check_layout, check_mode
 
@@ -90,8 +91,8 @@ def read(path: Path = LEFT_OUT) -> Scores:
         lines = list(csv.DictReader(file))
     network, family, device = ([_point(line, kind) for line in lines] for kind in KINDS)
     folds = {line["model"]: line["fold"] for line in lines}
-    near = percentiles_elsewhere(network, run_of, lambda p: folds[p.model])
-    far = percentiles_elsewhere(device, way_of, lambda p: stem(p.device))
+    near = spreads_elsewhere(network, run_of, lambda p: folds[p.model])
+    far = spreads_elsewhere(device, way_of, lambda p: stem(p.device))
     pairs = (network, near), (family, near), (device, far)
     return Scores(*(Comparison(tuple(map(with_interval, points, factors))) for points, factors in pairs))
 
@@ -149,25 +150,25 @@ def run_of(point: Point) -> str:
     return f"{stem(point.device)}, {point.mode}{layout}"
 
 
-def percentiles_elsewhere(
-    points: Sequence[Point], run: Callable[[Point], Hashable], part: Callable[[Point], Hashable]
-) -> list[tuple[float, float]]:
-    """Give each point the 10th and 90th percentile of measured over predicted time, of its run but not of its own part of it."""
-    runs, parts = [run(p) for p in points], [part(p) for p in points]
-    ratios = np.array([1 / p.ratio for p in points])
-    used = np.array([not p.excluded for p in points])
-    same = {r: np.array([q == r for q in runs]) & used for r in set(runs)}
-    other = {r: np.array([q != r for q in parts]) for r in set(parts)}
-    found = {key: _percentiles(ratios[same[key[0]] & other[key[1]]]) for key in set(zip(runs, parts, strict=True))}
-    return [found[key] for key in zip(runs, parts, strict=True)]
+def spreads_elsewhere(points: Sequence[Point], run: Callable[[Point], str], part: Callable[[Point], str]) -> list[Spread]:
+    """Give each point the spread that a report of its run would state, had nobody seen the point's own part of the timings."""
+    keys, ways = [(run(p), part(p)) for p in points], [way_of(p) for p in points]
+    found: dict[tuple[str, str], Spread] = {}
+    for key, way in dict(zip(keys, ways, strict=True)).items():
+        others = [i for i, p in enumerate(points) if ways[i] == way and keys[i][1] != key[1] and not p.excluded]
+        found[key] = spread([points[i] for i in others if keys[i][0] == key[0]], [points[i] for i in others])
+    return [found[key] for key in keys]
 
 
-def _percentiles(ratios: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(ratios, [0.1, 0.9]) if len(ratios) >= FEWEST else (math.nan, math.nan)
-    return float(low), float(high)
+def spread(own: Sequence[Point], mode: Sequence[Point]) -> Spread:
+    """Return the spread of a run, given its *own* timings and those of its whole *mode*; NaN where there are few."""
+    if len(own) < FEWEST:
+        return math.nan, math.nan
+    pooled = evenly(np.array([1 / p.ratio for p in mode]), [p.device for p in mode])
+    return of_run(percentiles(np.array([1 / p.ratio for p in own])), len({p.model for p in own}), pooled)
 
 
-def with_interval(point: Point, factors: tuple[float, float]) -> Point:
+def with_interval(point: Point, factors: Spread) -> Point:
     """Set the ends of the interval."""
     return replace(point, low=point.predicted * factors[0], high=point.predicted * factors[1])
 
@@ -368,12 +369,15 @@ def intervals(scores: Scores) -> str:
     """Tabulate, for each way of running a device, the interval and how often it held; and that which other devices give."""
     header = ("ran as", "n", "from", "to", "new network: covers", "as reported", "new family: covers", "new device: from", "to", "covers")
     held = used(scores)
-    lines = [(name, str(g.network.n), *_ends(g.network), *_held(g), *_far(g.device)) for name, g in held.by(run_of).items()]
+    modes = held.by(way_of)
+    lines = [
+        (name, str(g.network.n), *_ends(g, modes[way_of(g.points[0])]), *_held(g), *_far(g.device)) for name, g in held.by(run_of).items()
+    ]
     return table(header, [*lines, ("all", str(held.network.n), "", "", *_held(held), "", "", share(covers(held.device)))])
 
 
 @cache
-def reported(device: str, mode: str, layout: str) -> tuple[float, float]:
+def reported(device: str, mode: str, layout: str) -> Spread:
     """Return the ends of the interval that a report gives, as factors of its prediction."""
     return calibration_for(load_hardware(device), check_mode(mode), check_layout(layout or "nchw")).spread
 
@@ -383,8 +387,8 @@ def _held(g: Scores) -> tuple[str, ...]:
     return share(covers(g.network)), share(Comparison(tuple(shipped)).coverage), share(covers(g.family))
 
 
-def _ends(comparison: Comparison) -> tuple[str, str]:
-    low, high = _percentiles(np.array([1 / p.ratio for p in comparison.points]))
+def _ends(g: Scores, mode: Scores) -> tuple[str, str]:
+    low, high = spread(g.points, mode.points)
     return factor(low), factor(high)
 
 
@@ -573,8 +577,7 @@ SUSPECTS = (
     ),
     Suspect(
         "The i9 as a device never measured",
-        "How many of its cores worked is not recorded, and no other CPU was timed with torch.compile: efficiencies come from eager "
-        "PyTorch on two cores of an EPYC, and the cost of a compiled kernel, which counts most at batch 1, from there too.",
+        "How many of its cores worked is not recorded, and the only other CPU that was timed with torch.compile is two cores of an EPYC.",
         Pick(("timm-i9*",)),
         unseen="device",
     ),

@@ -66,11 +66,11 @@ class Machine:
         self.asked.append((label, seconds))
         self.clock.now += seconds * self.speed
 
-    def measured(self, label: str, device: str, batch: int, threads: int) -> Measurement:
+    def measured(self, label: str, device: str, batch: int, threads: int, mode: str = "eager") -> Measurement:
         noisy = self.disturbed.get(label, 0)
         self.disturbed[label] = noisy - 1
         times = (0.8, 1.0, 1.6) if noisy > 0 else (0.99, 1.0, 1.01)
-        return Measurement(label, device, batch, (), "fp32", "eager", "nchw", threads, times)
+        return Measurement(label, device, batch, (), "fp32", mode, "nchw", threads, times)
 
     def probe(self, probe: Any, device: str, budget: float, clock: Any) -> Rate:
         self.take(probe.label, budget)
@@ -84,11 +84,12 @@ class Machine:
     def result(self, label: str, device: str, batch: int, threads: int) -> Measurement | Failure:
         return Failure(label, self.fails[label]) if label in self.fails else self.measured(label, device, batch, threads)
 
-    def apart(self, model: str, device: str, *, batch: int, threads: int, seconds: float) -> Measurement:
-        self.take(f"{model} b{batch}", seconds + calibrating.STARTING)
-        if f"{model} b{batch}" in self.fails:
-            raise ModelError(self.fails[f"{model} b{batch}"])
-        return replace(self.measured(f"{model} b{batch}", device, batch, threads), model=model)
+    def apart(self, model: str, device: str, *, batch: int, mode: str, threads: int, seconds: float) -> Measurement:
+        network = calibrating.Network(model, batch, mode)
+        self.take(network.label, seconds + network.preparing)
+        if network.label in self.fails:
+            raise ModelError(self.fails[network.label])
+        return replace(self.measured(network.label, device, batch, threads, mode), model=model)
 
 
 @pytest.fixture(name="machine")
@@ -345,6 +346,26 @@ def test_a_finished_calibration_is_used_again_and_a_restart_measures_it_anew(mac
     assert len(machine.asked) == again.reused
 
 
+def test_networks_are_compiled_last_and_only_if_asked_for(machine: Machine, tmp_path: Path) -> None:
+    done = go(machine, tmp_path / "s.jsonl", compiled=True)
+    assert labels(machine)[-3:] == ["second b8", "first b1 compiled", "second b8 compiled"]
+    assert [(m.model, m.mode) for m in done.networks][2:] == [("first b1 compiled", "compiled"), ("second b8 compiled", "compiled")]
+    assert machine.asked[-1][1] > calibrating.COMPILING  # the time to compile takes nothing from the time to measure
+    assert (done.left_out, done.failures) == (0, ())
+
+
+def test_a_finished_calibration_goes_on_to_what_is_compiled(machine: Machine, tmp_path: Path) -> None:
+    first = go(machine, tmp_path / "s.jsonl")
+    machine.asked = []
+    more = go(machine, tmp_path / "s.jsonl", compiled=True)
+    assert labels(machine) == ["first b1 compiled", "second b8 compiled"]
+    assert more.reused == len(first.rates) + len(first.cases) + len(first.networks)
+    machine.asked = []
+    assert go(machine, tmp_path / "s.jsonl", compiled=True).networks == more.networks
+    assert go(machine, tmp_path / "s.jsonl").networks == first.networks
+    assert machine.asked == []
+
+
 def test_threads_depth_and_versions_have_states_of_their_own(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROOFLINE_CACHE", str(tmp_path))
     paths = {go(machine, tmp_path, state=None, **how).path for how in ({}, {"threads": 1}, {"quick": False})}
@@ -551,9 +572,9 @@ def test_a_network_is_measured_by_the_command_in_a_process_of_its_own(monkeypatc
         return SimpleNamespace(returncode=0, stdout=timed.to_json(), stderr="warning: noisy")
 
     monkeypatch.setattr(apart.subprocess, "run", ran)
-    assert measure_apart("resnet18", "cpu", batch=8, threads=2, seconds=1.5) == timed
+    assert measure_apart("resnet18", "cpu", batch=8, mode="compiled", threads=2, seconds=1.5) == timed
     words, how = asked[0]
-    assert " ".join(words[1:]) == "-m roofline measure resnet18 --json --device cpu -b 8 --threads 2 --seconds 1.500"
+    assert " ".join(words[1:]) == "-m roofline measure resnet18 --json --device cpu -b 8 --mode compiled --threads 2 --seconds 1.500"
     assert how["env"]["PYTHONPATH"].split(":")[0] == str(Path(roofline.__file__).parents[1])
     assert how["timeout"] > 60
 
@@ -569,7 +590,7 @@ def test_a_network_is_measured_by_the_command_in_a_process_of_its_own(monkeypatc
 def test_a_process_that_fails_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch, code: int, errors: str, says: str) -> None:
     monkeypatch.setattr(apart.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stdout="", stderr=errors))
     with pytest.raises(ModelError, match=says):
-        measure_apart("resnet18", "cpu", batch=1, threads=1, seconds=1.0)
+        measure_apart("resnet18", "cpu", batch=1, mode="eager", threads=1, seconds=1.0)
 
 
 def test_a_process_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -578,7 +599,7 @@ def test_a_process_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(apart.subprocess, "run", hangs)
     with pytest.raises(ModelError, match="cannot measure resnet18 in a process of its own: TimeoutExpired"):
-        measure_apart("resnet18", "cpu", batch=1, threads=1, seconds=1.0)
+        measure_apart("resnet18", "cpu", batch=1, mode="eager", threads=1, seconds=1.0)
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
@@ -875,7 +896,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch, done: CalibrationRun) -> list[Any]
 def test_the_command_prints_ceilings_and_what_to_do_next(quickly: list[Any], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "h.yaml"
     assert cli(["calibrate", "--quick", "--threads", "2", "-o", str(path)]) == 0
-    assert quickly == [("cpu", {"quick": True, "threads": 2, "restart": False})]
+    assert quickly == [("cpu", {"quick": True, "compiled": False, "threads": 2, "restart": False})]
     out, err = capsys.readouterr()
     assert err == ""
     assert out.splitlines() == [

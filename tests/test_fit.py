@@ -32,10 +32,9 @@ from roofline.measurement.fit import (
     Row,
     Run,
     Sample,
-    calibration_of,
+    calibrations_of,
     fit,
     left_out,
-    percentiles,
     row_of,
     sample_row,
 )
@@ -71,7 +70,7 @@ TRUTH = Calibration(
     vector={**dict.fromkeys(CLASSES, 0.6), "conv 3x3": 0.9, "depthwise 3": 0.07},
     matrix={**dict.fromkeys(CLASSES, 0.7), "conv 3x3": 0.5},
     on_vector=Shape(depth=20, columns=10, group_columns=20, outputs=1500, group_outputs=400),
-    on_matrix=Shape(depth=40, columns=16, group_columns=20, outputs=2500, group_outputs=400, misaligned=0.7, misaligned_groups=0.5),
+    on_matrix=Shape(depth=40, columns=16, group_columns=20, outputs=2200, group_outputs=400, misaligned=0.7, misaligned_groups=0.5),
     cache=1.25,
     bias=0.8,
     transpose=0.9,
@@ -339,7 +338,7 @@ def test_kernels_of_a_row_sum_to_those_of_the_workload(number: int, mode: Mode) 
     fleet = Fleet((GPU,), (Calibration(mode),))
     asked = demand(columns, fleet.distances)
     workload = describe(asked, through_levels(asked, fleet), fleet)
-    launched = [i for i in range(columns.size) if workload.launches[i]]
+    launched = np.flatnonzero(np.broadcast_to(workload.launches, (1, 1, columns.size)))
     assert sum(row.counts) == len(launched)
     for i, name in enumerate(FIELDS):
         values = np.broadcast_to(getattr(workload, name), (1, *asked.shape))[0, 0]
@@ -413,10 +412,6 @@ def test_fewer_rows_than_folds_are_left_out_one_by_one() -> None:
     assert (left_out(rows, iterations=5) > 0).all()
 
 
-def test_percentiles_are_those_that_80_of_100_lie_between() -> None:
-    assert percentiles(np.arange(101) / 100) == pytest.approx((0.1, 0.9))
-
-
 # --- one device, from samples to its profile ---------------------------------------------------------------------------
 
 
@@ -434,7 +429,8 @@ def sampled(truth: Calibration) -> list[Sample]:
 def entry() -> tuple[tuple[str, object], ...]:
     """Fit a CPU to samples, as the entry of its profile."""
     truth = replace(EAGER, layout=None, matrix={}, launch=2e-6)
-    return tuple(calibration_of(sampled(truth), CPU, data="a test", date="2026-11-21").items())
+    (found,) = calibrations_of(sampled(truth), CPU, data="a test", date="2026-11-21")
+    return tuple(found.items())
 
 
 def test_a_sample_is_described_as_its_network_is() -> None:
@@ -457,9 +453,18 @@ def test_the_calibration_of_a_device_is_what_a_profile_accepts(tmp_path: Path) -
 
 def test_one_sample_tells_no_spread() -> None:
     (first, *_) = sampled(replace(EAGER, layout=None, matrix={}))
-    found = calibration_of([first], CPU, data="a test", date="2026-11-21")
+    (found,) = calibrations_of([first], CPU, data="a test", date="2026-11-21")
     assert found["samples"] == 1
     assert found["spread"]["kernels"] == list(PER_KERNEL)
+
+
+def test_each_mode_that_was_timed_is_fitted_beside_the_others() -> None:
+    eager = sampled(replace(EAGER, layout=None, matrix={}))
+    compiled = [replace(sample, mode="compiled", seconds=sample.seconds / 2) for sample in eager[:6]]
+    found = calibrations_of([*eager, *compiled], CPU, data="a test", date="2026-11-21")
+    assert [(c["mode"], c["samples"]) for c in found] == [("eager", len(eager)), ("compiled", 6)]
+    assert "host_op_us" in found[0]
+    assert "host_op_us" not in found[1]  # nobody dispatches op by op
 
 
 def test_its_intervals_are_around_1_and_wider_elsewhere(tmp_path: Path) -> None:

@@ -196,6 +196,17 @@ def test_what_another_mode_lends_is_borrowed(mode: Mode) -> None:
     assert found.spread == (0.6, 1.7)
 
 
+def test_code_that_was_never_compiled_takes_the_products_of_eager_channels_last_and_streams_the_rest() -> None:
+    shares = {"linear": 0.5, "elementwise": 0.9, "layer norm": 0.3, "softmax": 1.2}
+    known = [of(V100, layout="nchw", memory={**shares, "linear": 0.25}), of(V100, layout="nhwc", memory=shares)]
+    for hardware in (V100, NEW):
+        for layout in LAYOUTS:
+            found = calibration_for(hardware, "compiled", layout, known)
+            assert found.memory == pytest.approx({**shares, "layer norm": 0.9})
+            assert found.relatives == ("v100",)
+    assert calibration_for(V100, "engine", "nchw", known[:1]).memory == {**shares, "linear": 0.25}  # an engine brings kernels of its own
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_where_nothing_is_known_nothing_is_assumed_lost(mode: Mode) -> None:
     found = calibration_for(T4, mode, "nchw", [])

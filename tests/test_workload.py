@@ -116,6 +116,9 @@ KERNELS: dict[str, tuple[nn.Module | Callable[..., Any], tuple[tuple[int, ...], 
     "mean of 3 x 3 windows": (nn.AvgPool2d(3, 1, 1), (IMAGE,), "window pool"),
     "mean of tokens": (lambda x: x.mean(1), ((2, 16, 8),), "reduction"),
     "sum": (lambda x: x.sum((2, 3)), (IMAGE,), "reduction"),
+    "1x1 to one channel": (conv(8, 1, 1), (IMAGE,), "reduction"),
+    "matrix by vector": (torch.matmul, ((2, 4, 8), (2, 8, 1)), "reduction"),
+    "3x3 to one channel": (conv(8, 1), (IMAGE,), "conv 3x3"),
     "softmax": (lambda x: x.softmax(-1), (IMAGE,), "softmax"),
     "cat": (lambda x, y: torch.cat([x, y], 1), (IMAGE, IMAGE), "copy"),
     "cast": (lambda x: x.half(), (IMAGE,), "cast"),
@@ -159,6 +162,10 @@ def test_a_product_asks_for_its_sides_and_its_flops() -> None:
     assert row(workload.outputs) == pytest.approx([512 * 16 / 10])  # for each of 10 units
     assert row(workload.matrix) == pytest.approx([2 * 512 * 72 * 16 / 0.5e12])
     assert row(workload.vector) == [0]
+
+
+def test_a_product_with_a_vector_loses_nothing_to_its_one_column() -> None:
+    assert row(asked(conv(8, 1, 1), IMAGE).columns) == [2 * 16 * 16]
 
 
 def test_the_sides_of_a_grouped_product_are_those_inside_a_group() -> None:
@@ -376,6 +383,15 @@ def test_the_pace_of_a_matrix_engine_counts_where_tiles_are_fixed(mode: Mode, pa
 def test_a_gpu_widens_halves_to_compute_what_is_no_product(kind: DeviceKind, rate: float) -> None:
     workload = asked(torch.relu, IMAGE, precision="fp16", on=device(kind=kind))
     assert row(workload.vector) == pytest.approx([4096 / rate])
+
+
+@pytest.mark.parametrize(("mode", "kernels"), [("eager", 1), ("compiled", 1), ("engine", 4), ("ideal", 1)])
+def test_an_engine_starts_a_kernel_for_each_group_where_it_has_no_matrix_engine(mode: Mode, kernels: int) -> None:
+    grouped = nn.Conv2d(8, 16, 3, padding=1, groups=4, bias=False)
+    assert row(asked(grouped, IMAGE, mode=mode, on=WIDE).launches) == [kernels]
+    assert row(asked(grouped, IMAGE, precision="fp16", mode=mode, on=WIDE).launches) == [1]
+    assert row(asked(grouped, IMAGE, mode=mode, on=device(kind="cpu")).launches) == [1]
+    assert row(asked(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), IMAGE, mode=mode, on=WIDE).launches) == [1]  # depthwise
 
 
 @pytest.mark.parametrize("mode", ["eager", "compiled", "engine"])

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,23 +30,26 @@ WIDTH = 80
 
 @click.command(short_help="Measure this machine, and write its hardware profile.")
 @click.option("--quick", is_flag=True, help="Take about a minute, with fewer sizes, instead of ten.")
+@click.option("--compiled", is_flag=True, help="Time the networks under torch.compile too: about 8 minutes more, 3 with --quick.")
 @click.option("-o", "--output", metavar="FILE", help="Write the profile to this .yaml file [default: where --hw host finds it].")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads [default: what PyTorch takes].")
 @click.option("--restart", is_flag=True, help="Measure everything again, whatever was measured before.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
-def command(*, quick: bool, output: str | None, device: str, threads: int | None, restart: bool, as_json: bool) -> None:
+def command(*, quick: bool, compiled: bool, output: str | None, device: str, threads: int | None, restart: bool, as_json: bool) -> None:
     """Measure what this machine can do, fit the time model to it, and write a hardware profile.
 
     Ceilings come first: products by data type, convolutions, memory at each cache level, the cost of dispatching an op.
     Then each kind of op over a few hundred shapes, and a few networks. What is measured is kept at once: a run that was
     stopped goes on when the same command is given again, and one finished less than a day ago is used as it is. Leave the
-    machine alone meanwhile.
+    machine alone meanwhile. With --compiled, the profile holds parameters for `--mode compiled` too; without, they are
+    borrowed from other devices.
 
     \b
     Examples:
       roofline calibrate
       roofline calibrate --quick
+      roofline calibrate --compiled
       roofline calibrate --threads 1 -o one-core.yaml
       roofline calibrate --device cuda --restart
       roofline calibrate --quick --json | jq .calibration.ceilings
@@ -57,7 +61,7 @@ def command(*, quick: bool, output: str | None, device: str, threads: int | None
     check_output(path)
     try:
         with _progress() as tell:
-            run = calibrate(device, quick=quick, threads=threads, restart=restart, progress=tell)
+            run = calibrate(device, quick=quick, compiled=compiled, threads=threads, restart=restart, progress=tell)
             tell("fitting", 1.0, 0.0)
             document = document_of(run)
             block = fitted(run, hardware_of(document, path))
@@ -117,7 +121,7 @@ def _ceiling(rate: "Rate") -> dict[str, Any]:
 
 
 def _times(m: "Measurement") -> dict[str, Any]:
-    facts = {"label": m.model, "batch": m.batch, "precision": m.precision}
+    facts = {"label": m.model, "batch": m.batch, "precision": m.precision, "mode": m.mode}
     return {**facts, "median_seconds": m.median, "iqr_seconds": m.iqr, "runs": len(m.seconds)}
 
 
@@ -125,7 +129,9 @@ def _summary(run: "CalibrationRun", path: Path, *, usual: bool) -> Sequence[str]
     name = run.environment.get("name", run.device)
     threads = f"{run.threads} thread{'s' * (run.threads != 1)}"
     lines = [f"{name} calibrated ({run.device}, {threads}, {run.depth})", "", *_products(run), "", *_memory(run), "", *_dispatch(run), ""]
-    lines += _line("timed", f"{len(run.cases)} chains of ops and {len(run.networks)} networks")
+    modes = Counter(measured.mode for measured in run.networks)
+    compiled = f", {modes['compiled']} of them compiled" if modes["compiled"] else ""
+    lines += _line("timed", f"{len(run.cases)} chains of ops and {len(run.networks)} networks{compiled}")
     if run.reused:
         lines += _line("kept", f"{run.reused} results of an earlier run; --restart measures them again")
     for caveat in _caveats(run):

@@ -29,9 +29,10 @@ _BY_KIND = {
 _CLASS_OF_KIND = np.array([CLASSES.index(_BY_KIND.get(kind, kind if kind in CLASSES else "other")) for kind in KINDS])
 _GROUPED, _POINTWISE, _DEPTHWISE = (KINDS.index(kind) for kind in ("grouped conv", "pointwise conv", "depthwise conv"))
 _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
+_MULTIPLIED = np.array([kind in ("pointwise conv", "linear", "matmul") for kind in KINDS])
 _REORDERED = _TRANSPOSED | (np.arange(len(KINDS)) == _DEPTHWISE)
 
-_BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "ops", "views")
+_BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "ops", "views", "groups")
 _BY_BATCH = ("matrix_flops", "vector_flops", "depth", "columns", "results", "read_bytes", "output_bytes", "huge", "fresh", "blocked")
 _BY_DISTANCE = ("through", "least")
 
@@ -42,7 +43,8 @@ class Demand:
 
     *klass* is a position in CLASSES; the codes are positions in *matrix_types* and *vector_types*, of which products use
     *product_types*. *misaligned* tells whether channels do not suit a matrix engine, *ragged* whether maps do not that are
-    multiplied where they lie, *reordered* whether a product reads an image through a window, *biased* whether a bias is added.
+    multiplied where they lie, *reordered* whether a product reads an image through a window, *biased* whether a bias is added;
+    *groups* are those of a grouped convolution, else 1.
     *depth* and *columns* are the inner and outer sides of the product, in one row where the batch does not matter, and *results*
     what it, or one of its groups, computes side by side; *read_bytes* are activations, *huge* tells of depthwise images that are HUGE,
     *fresh* are the bytes of new memory that a CPU's system must clear first, *blocked* those for copies of weights. *through* holds
@@ -60,6 +62,7 @@ class Demand:
     biased: Bools
     ops: Ints
     views: Ints
+    groups: Floats
     matrix_flops: Floats
     vector_flops: Floats
     depth: Floats
@@ -99,6 +102,7 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
     (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
     through, least = _through(columns, distances)
     fresh, blocked = _fresh(columns)
+    groups = np.where(columns.kind == _GROUPED, columns.groups[0], 1.0)
     in_place = (columns.kind == _POINTWISE) & (columns.stride[0] <= 1)
     return Demand(
         klass=classify(columns),
@@ -111,11 +115,12 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
         biased=(columns.bias[0] > 0) & (columns.ops == 1),  # a merged kernel adds it on the way
         ops=columns.ops,
         views=columns.views,
+        groups=groups,
         matrix_flops=columns.matrix_flops,
         vector_flops=columns.vector_flops,
         depth=_alike(columns.depth),
-        columns=_alike(columns.columns),
-        results=columns.results / np.where(columns.kind == _GROUPED, columns.groups, 1.0),
+        columns=_alike(np.where(_by_vector(columns), columns.rows, columns.columns)),
+        results=columns.results / groups,
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,
         huge=huge(columns),
@@ -159,7 +164,13 @@ def classify(columns: Columns) -> Ints:
     name("depthwise conv", taps > 49, "depthwise wide")
     name("elementwise", (reads > written) & (reads < 1.5 * written), "broadcast")  # one operand smaller than the result
     name("pool", (reads > 8 * written) & ~strided, "global pool")
+    found[_by_vector(columns)] = CLASSES.index("reduction")
     return found
+
+
+def _by_vector(columns: Columns) -> Bools:
+    """Tell which products are those of a matrix and a vector, of one column: libraries read the matrix once, and fill no tile."""
+    return _MULTIPLIED[columns.kind] & (columns.columns[0] == 1)
 
 
 def huge(columns: Columns) -> Bools:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from roofline.costmodel.calibration import Calibration, blend, neutral
+from roofline.costmodel.calibration import PRODUCTS, Calibration, blend, neutral
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.hardware import bundled_folder
 from roofline.transforms.modes import Layout, Mode
@@ -38,6 +38,11 @@ FALLBACK: dict[Mode, tuple[Mode, ...]] = {
 """Modes whose parameters serve each mode, the nearest first."""
 
 
+COMPILED: Layout = "nhwc"
+"""Layout in which torch.compile lays out the images of most convolutional networks on a GPU, whatever it is given: see
+`layout_optimization` in torch/_inductor/config.py."""
+
+
 def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Sequence[Calibration] | None = None) -> Calibration:
     """Return the parameters for *hardware* in *mode* and *layout*, out of those *known* (by default the published ones).
 
@@ -45,8 +50,8 @@ def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Seque
     all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. On GPUs
     that holds for the time in which a kernel starts and ends, too. Overheads of hosts, and what new memory costs, are not
     borrowed, as they belong to a host and its system; the last holds in all modes of one device. Nobody measures `ideal`: it
-    takes the parameters of `engine`; a mode in which no relative was measured those of the next in FALLBACK. Without any,
-    efficiencies are 1.
+    takes the parameters of `engine`; a mode in which no relative was measured those of the next in FALLBACK, on a GPU `compiled`
+    those of `eager` as COMPILED and `_generated` tell. Without any, efficiencies are 1.
     """
     kin = Kin(hardware.id, hardware.kind, hardware.architecture, hardware.segment)
     if known is None and not hardware.calibrations:
@@ -62,8 +67,12 @@ def _published_for(kin: Kin, mode: Mode, layout: Layout) -> Calibration:
 def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], known: Sequence[Calibration]) -> Calibration:
     own = (*own, *(c for c in known if kin.id in c.devices))
     for wanted in FALLBACK[mode]:
-        mine = [c for c in own if _fits(c, wanted, layout)]
-        pool = [c for c in known if c.kind == kin.kind and c.measured and _fits(c, wanted, layout)]
+        compiling = (kin.kind, mode, wanted) == ("gpu", "compiled", "eager")
+        lies: Layout = COMPILED if compiling else layout
+        mine = [c for c in own if _fits(c, wanted, lies)]
+        pool = [c for c in known if c.kind == kin.kind and c.measured and _fits(c, wanted, lies)]
+        if compiling:
+            mine, pool = [_generated(c) for c in mine], [_generated(c) for c in pool]
         pairs = sorted(((c, 2.0 ** -distance(c, kin)) for c in pool), key=lambda pair: -pair[1])
         in_its_way = wanted == FALLBACK[mode][0]
         if mine and in_its_way:
@@ -75,6 +84,16 @@ def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], kn
             names = tuple(dict.fromkeys(c.devices[0] if c.devices else c.architecture for c, _ in pairs))
             return replace(_elsewhere(blend(pairs), mode, names), samples=sum(c.samples for c in pool), launch=launch)
     return neutral(mode)
+
+
+def _generated(eager: Calibration) -> Calibration:
+    """Take *eager* parameters to torch.compile, which calls the same products, and generates all other kernels.
+
+    What it generates for a GPU reads and writes in order, whatever the op: each class reaches what elementwise kernels do, if not more.
+    (The code that it generates for a CPU does not: the i9, predicted by what eager PyTorch reaches on an EPYC, came out worse so.)
+    """
+    stream = eager.memory.get("elementwise", 0.0)
+    return replace(eager, memory={name: share if name in PRODUCTS else max(share, stream) for name, share in eager.memory.items()})
 
 
 def _elsewhere(calibration: Calibration, mode: Mode, relatives: tuple[str, ...]) -> Calibration:

@@ -17,9 +17,9 @@ PATIENCE = (180.0, 20.0)
 """Seconds after which a process is given up, beside this many for each second of its budget."""
 
 
-def measure_apart(model: str, device: str, *, batch: int, threads: int, seconds: float) -> Measurement:
+def measure_apart(model: str, device: str, *, batch: int, mode: str, threads: int, seconds: float) -> Measurement:
     """Run `roofline measure` and read its times; raise ModelError with its message, or with what ended it."""
-    options = {"--device": device, "-b": batch, "--threads": threads, "--seconds": f"{seconds:.3f}"}
+    options = {"--device": device, "-b": batch, "--mode": mode, "--threads": threads, "--seconds": f"{seconds:.3f}"}
     words = [sys.executable, "-m", "roofline", "measure", model, "--json", *(str(w) for pair in options.items() for w in pair)]
     try:
         done = subprocess.run(  # noqa: S603 - this very program

@@ -70,13 +70,16 @@ GROUP = 12
 STARTING = 4.0
 """Seconds that a network takes besides being timed: a process of its own, which imports PyTorch and builds it."""
 
+COMPILING = 30.0
+"""Seconds more that torch.compile takes for one of NETWORKS, or so: 25 to 45 on two cores of an EPYC."""
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRun:
     """What was measured on *device* with *threads*, when and on what; *left_out* counts what there was no time for.
 
-    A measured case is a Measurement whose model is the label of the one *designed*; that of a network is its name and batch.
-    *reused* counts what an earlier run had measured.
+    A measured case is a Measurement whose model is the label of the one *designed*; that of a network is its name and batch, and
+    `compiled` where torch.compile made it. *reused* counts what an earlier run had measured.
     """
 
     device: str
@@ -113,6 +116,7 @@ def calibrate(
     device: str = "cpu",
     *,
     quick: bool = False,
+    compiled: bool = False,
     threads: int | None = None,
     restart: bool = False,
     state: Path | None = None,
@@ -123,6 +127,7 @@ def calibrate(
 ) -> CalibrationRun:
     """Measure this machine's *device*: in about a minute if *quick*, within ten otherwise.
 
+    With *compiled*, the networks are timed under torch.compile too, which takes COMPILING seconds longer for each.
     What is measured is kept in *state* (default: a file in the cache folder for this device, these versions and
     *threads*); a run that was stopped goes on there, and one that was finished less than a day ago is returned as it is,
     unless *restart* is given. *designed* and *networks* (name and batch) replace the cases and networks that are timed.
@@ -132,22 +137,22 @@ def calibrate(
     found = environment(device, threads=count)
     key = _key(device, count, found, quick=quick)
     journal = open_journal(state or _state_path(device, key), key, restart=restart)
-    plan = _plan(device, count, quick=quick, designed=designed, networks=networks)
+    plan = _plan(device, count, quick=quick, compiled=compiled, designed=designed, networks=networks)
     known = _known(journal.records)
-    reused = len(known)
-    if not any(record.get("what") == "end" for record in journal.records):
-        known = _carry_out(plan, known, journal, BUDGETS["quick" if quick else "full"], clock, progress or _silence)
-        journal.add({"what": "end"})
+    reused = sum(step.label in known for step in plan)
+    if not any(record.get("what") == "end" and record.get("compiled", False) >= compiled for record in journal.records):
+        known = _carry_out(plan, known, journal, _budget(plan, quick=quick), clock, progress or _silence)
+        journal.add({"what": "end", "compiled": compiled})
     return _run(device, count, quick, found, plan, known, reused, journal)
 
 
 def fitted(run: CalibrationRun, hardware: Hardware) -> list[dict[str, Any]]:
     """Fit the parameters of the time model to what was measured, given the device's *hardware* as measured: what a profile keeps of it."""
-    from roofline.measurement.fit import calibration_of
+    from roofline.measurement.fit import calibrations_of
 
     found = samples(run.cases, run.networks, run.designed)
     fresh = next((rate.rate for rate in run.rates if rate.what == "fresh" and rate.seconds), None)
-    return [calibration_of(found, hardware, data=f"roofline calibrate ({run.depth})", date=run.date, fresh=fresh)] if found else []
+    return calibrations_of(found, hardware, data=f"roofline calibrate ({run.depth})", date=run.date, fresh=fresh) if found else []
 
 
 def _check(device: str, threads: Any) -> None:
@@ -178,15 +183,37 @@ def _silence(phase: str, share: float, left: float) -> None:
 
 Result = Rate | Measurement | Failure
 
+COMPILED = "compiled networks"
+"""Phase of the networks that torch.compile makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network by *name*, run at a *batch* size in a *mode*."""
+
+    name: str
+    batch: int
+    mode: str = "eager"
+
+    @property
+    def label(self) -> str:
+        """Name, batch, and `compiled` where it is."""
+        return f"{self.name} b{self.batch}{' compiled' if self.mode == 'compiled' else ''}"
+
+    @property
+    def preparing(self) -> float:
+        """Seconds before it can be timed, or so."""
+        return STARTING + COMPILING * (self.mode == "compiled")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to measure: a probe, a case, or a network at a batch size (its *item*), and the seconds it should take."""
+    """One thing to measure: a probe, a case or a network (its *item*), and the seconds it should take."""
 
     label: str
     phase: str
     seconds: float
-    item: Probe | Case | tuple[str, int]
+    item: Probe | Case | Network
     device: str
     threads: int
 
@@ -200,9 +227,10 @@ def _carried_out(turn: Sequence[Step], seconds: float, clock: Clock, known: Iter
     if isinstance(first.item, Probe):
         useful = worthwhile(first.item, (r for r in known if isinstance(r, Rate)))
         return [run_probe(first.item, first.device, seconds, clock) if useful else _no_rate(first.item)]
-    name, batch = cast(tuple[str, int], first.item)
+    network = cast(Network, first.item)
+    left = max(seconds - network.preparing, seconds / 4)
     try:
-        found = measure_apart(name, first.device, batch=batch, threads=first.threads, seconds=max(seconds - STARTING, seconds / 4))
+        found = measure_apart(network.name, first.device, batch=network.batch, mode=network.mode, threads=first.threads, seconds=left)
     except RooflineError as error:
         return [Failure(first.label, str(error))]
     return [replace(found, model=first.label)]
@@ -223,22 +251,37 @@ def _no_rate(probe: Probe) -> Rate:
 
 
 def _plan(
-    device: str, threads: int, *, quick: bool, designed: Sequence[Case] | None, networks: Sequence[tuple[str, int]] | None
+    device: str,
+    threads: int,
+    *,
+    quick: bool,
+    compiled: bool,
+    designed: Sequence[Case] | None,
+    networks: Sequence[tuple[str, int]] | None,
 ) -> tuple[Step, ...]:
-    """List the steps: ceilings first, then cases with networks strewn among them, so that a run cut short has some of all."""
+    """List the steps: ceilings first, then cases with networks strewn among them, so that a run cut short has some of all.
+
+    Networks that torch.compile makes come last: what is eager does not wait for them.
+    """
     budget = BUDGETS["quick" if quick else "full"]
     chosen = cases(device, quick=quick) if designed is None else tuple(designed)
     usual = QUICK_NETWORKS if quick else tuple((name, batch) for batch in NETWORK_BATCHES[device] for name in NETWORKS)
-    named = usual if networks is None else tuple(networks)
+    named = [Network(name, batch) for name, batch in (usual if networks is None else networks)]
     first = [
         Step(p.label, "ceilings", budget.probe, p, device, threads)
         for p in probes(device, threads=threads, caches=cache_sizes(device).values(), quick=quick)
     ]
     ops = [(i / len(chosen), Step(c.label, "ops", budget.case, c, device, threads)) for i, c in enumerate(chosen)]
-    whole = [
-        ((i + 0.5) / len(named), Step(f"{n} b{b}", "networks", budget.network, (n, b), device, threads)) for i, (n, b) in enumerate(named)
-    ]
-    return (*first, *(step for _, step in sorted([*ops, *whole], key=lambda place: place[0])))
+    whole = [((i + 0.5) / len(named), Step(n.label, "networks", budget.network, n, device, threads)) for i, n in enumerate(named)]
+    again = [replace(network, mode="compiled") for network in named if compiled]
+    last = [Step(n.label, COMPILED, budget.network + COMPILING, n, device, threads) for n in again]
+    return (*first, *(step for _, step in sorted([*ops, *whole], key=lambda place: place[0])), *last)
+
+
+def _budget(plan: Sequence[Step], *, quick: bool) -> Budget:
+    """Give a run the seconds of its depth, and what its compiled networks take on top of them."""
+    budget = BUDGETS["quick" if quick else "full"]
+    return replace(budget, total=budget.total + sum(step.seconds for step in plan if step.phase == COMPILED))
 
 
 def cache_sizes(device: str) -> dict[str, float]:
@@ -376,7 +419,7 @@ def _run(
         environment=found,
         rates=tuple(result for _, result in taken if isinstance(result, Rate)),
         cases=tuple(result for step, result in measured if step.phase == "ops"),
-        networks=tuple(result for step, result in measured if step.phase == "networks"),
+        networks=tuple(result for step, result in measured if isinstance(step.item, Network)),
         designed=tuple(step.item for step in plan if isinstance(step.item, Case)),
         failures=tuple(result for _, result in taken if isinstance(result, Failure)),
         left_out=len(plan) - len(taken),

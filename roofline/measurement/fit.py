@@ -26,6 +26,7 @@ from roofline.costmodel.formula import Efficiency, joined, parts
 from roofline.costmodel.profile.calibrations import plain
 from roofline.costmodel.workload import describe
 from roofline.graph import Graph
+from roofline.measurement.spreads import percentiles
 from roofline.transforms.modes import Layout, check_layout, check_mode, execute
 from roofline.transforms.precision import to_precision
 
@@ -55,6 +56,11 @@ STREAMS = ("batch norm", "activation", "elementwise", "cast", "broadcast")
 DEPTHWISE = ("depthwise 3", "depthwise 5", "depthwise 7")
 """Classes that are held back by loads on the chip more than by DRAM: each product loads both its factors."""
 
+OUTPUTS = 2048
+"""Results for each multiprocessor that keep half of matrix engines of 1 TFLOP/s busy. The timings leave it open: left free, fits put it
+anywhere from 500 to 6,500, and predict networks left out no better (2026-11-22); products timed alone, which no fit saw, speak for
+about this."""
+
 _MEMORY = {
     **dict.fromkeys(CLASSES, 0.8), **dict.fromkeys(STREAMS, 1.0), "broadcast": 0.95, **dict.fromkeys(DEPTHWISE, 0.6), "depthwise wide": 0.2,
     "window pool": 0.6, "global pool": 0.6, "copy": 0.6, "other": 0.5, "layer norm": 0.6, "group norm": 0.4, "reduction": 0.5,
@@ -70,7 +76,7 @@ _VECTOR_SPREADS = {"grouped": 0.15, **dict.fromkeys(DEPTHWISE, 0.8)}
 _MATRIX = {**dict.fromkeys(CLASSES, 0.75), "grouped": 0.3, "conv wide": 0.6, "conv strided": 0.6, "attention": 0.4}
 _SCALARS = {
     "matrix_depth": (30, 0.7), "vector_depth": (15, 0.7), "matrix_columns": (12, 0.7), "vector_columns": (8, 0.7),
-    "group_columns": (30, 0.7), "matrix_group_outputs": (100, 1.5), "vector_group_outputs": (300, 1.5), "matrix_outputs": (1500, 0.8),
+    "group_columns": (30, 0.7), "matrix_group_outputs": (100, 1.5), "vector_group_outputs": (300, 1.5), "matrix_outputs": (OUTPUTS, 0.15),
     "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3), "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2),
     "transpose": (0.8, 0.4), "huge": (0.3, 0.7), "fresh": (1.0, 0.5), "serial": (0.01, 1.0),
 }  # fmt: skip
@@ -169,7 +175,8 @@ def row_of(
     w = describe(asked, through_levels(asked, fleet), fleet)
     w = replace(w, fresh=w.fresh / (fresh or math.inf))  # seconds, from here on
     table = np.stack([np.broadcast_to(getattr(w, name), (1, *asked.shape))[0, 0] for name in FIELDS], axis=1)
-    asks, counts = np.unique(table[w.launches > 0].astype(np.float32), axis=0, return_counts=True)
+    runs = table[:, FIELDS.index("launches")] > 0
+    asks, counts = np.unique(table[runs].astype(np.float32), axis=0, return_counts=True)
     hosted = np.bincount(_HOST_OF[w.klass], weights=w.ops, minlength=len(HOSTS))
     costs = hardware.overheads
     return Row(
@@ -443,12 +450,6 @@ def fit(
     return Fitted(model, samples)
 
 
-def percentiles(ratios: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 10th and 90th percentile of measured over predicted times."""
-    low, high = np.quantile(ratios, [0.1, 0.9])
-    return float(low), float(high)
-
-
 FOLDS = 5
 
 
@@ -462,23 +463,29 @@ def left_out(rows: Sequence[Row], *, folds: int = FOLDS, iterations: int = ITERA
     return predicted
 
 
-def calibration_of(samples: Sequence[Sample], hardware: Hardware, *, data: str, date: str, fresh: float | None = None) -> dict[str, Any]:
-    """Fit one run of *hardware* to *samples* and return what its profile says of it: one entry of `calibration:`.
+def calibrations_of(
+    samples: Sequence[Sample], hardware: Hardware, *, data: str, date: str, fresh: float | None = None
+) -> list[dict[str, Any]]:
+    """Fit every mode in which *samples* were run, and return what a profile says of each: the entries of `calibration:`.
 
     The spread of single kernels comes from samples left out of the fit in turn (with one alone, it is PER_KERNEL); that of a
     network is taken to be the bias that remains when many kernels are added up, at least 10 %. *fresh* are the B/s at which new
     memory is written, where measured.
     """
-    rows = [sample_row(sample, hardware, source=data, fresh=fresh) for sample in samples]
+    rows = [sample_row(sample, hardware, source=f"{data}, {sample.mode}", fresh=fresh) for sample in samples]
     low, high = PER_KERNEL
     if len(rows) > 1:
         low, high = percentiles(np.array([row.seconds for row in rows]) / left_out(rows, iterations=ITERATIONS // 2))
-    width = max(0.1, math.log(high / low) / 4)
-    precisions = tuple(dict.fromkeys(sample.precision for sample in samples))
-    found, run = fit(rows), rows[0].run
-    written = fresh and fresh * found.scalar(run, "fresh")
-    fitted = found.calibration(
-        run, devices=(), precisions=precisions, data=data, date=date, per_kernel=(low, high),
-        spread=(math.exp(-width), math.exp(width)), elsewhere=(math.exp(-2 * width), math.exp(2 * width)),
-    )  # fmt: skip
-    return plain(replace(fitted, devices=(), fresh=written))
+    width, found = max(0.1, math.log(high / low) / 4), fit(rows)
+    about = {"per_kernel": (low, high), "spread": _around_1(width), "elsewhere": _around_1(2 * width), "data": data, "date": date}
+
+    def entry(run: Run) -> dict[str, Any]:
+        precisions = tuple(dict.fromkeys(sample.precision for sample, row in zip(samples, rows, strict=True) if row.run == run))
+        written = fresh and fresh * found.scalar(run, "fresh")
+        return plain(replace(found.calibration(run, devices=(), precisions=precisions, **about), fresh=written))
+
+    return [entry(run) for run in found.model.runs]
+
+
+def _around_1(width: float) -> tuple[float, float]:
+    return math.exp(-width), math.exp(width)
