@@ -62,7 +62,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
     eager_gpu = on_gpu and fleet.mode == "eager"
     own_bias = asked.biased if eager_gpu else np.zeros_like(asked.biased)
     in_maps = eager_gpu and fleet.layout == "nchw"
-    launches = np.minimum(asked.ops, 1) * (1.0 + own_bias)
+    launches: Floats = np.minimum(asked.ops, 1) * np.where(own_bias, 2.0, 1.0)
     turned = on_matrix & asked.reordered if in_maps else nothing
     pace = np.where(on_matrix, product_rate(asked, fleet) / fleet.units / PACE, 1.0) if on_gpu else np.ones((1, 1, 1))
     return Workload(
