@@ -374,6 +374,14 @@ def test_it_is_said_that_norms_of_timm_escape_autocast() -> None:
     assert roofline.analyze("test_resnet", "rtx4090", precision="amp").remarks == ()
 
 
+def test_it_is_said_where_each_group_of_a_convolution_starts_a_kernel() -> None:
+    graph = traced(nn.Conv2d(8, 16, 3, groups=4), (1, 8, 16, 16))
+    (fp32, fp16) = analyze_grid(graph, [roofline.load_hardware("v100")], precisions=["fp32", "fp16"], mode="engine")
+    assert fp32.remarks[0].startswith("each group of a convolution is taken to start a kernel of its own")
+    assert fp16.remarks == ()
+    assert analyze_grid(graph, [roofline.load_hardware("v100")])[0].remarks == ()
+
+
 def test_it_is_said_from_which_batch_on_offsets_of_32_bits_end() -> None:
     graph = traced(nn.Conv2d(128, 128, 3, padding=1, groups=128), (1, 128, 128, 128))
     found = analyze_grid(graph, [device()], [1, 1023, 1024, 2048], precisions=["fp16"], layout="nhwc")

@@ -30,7 +30,7 @@ WIDTH = 80
 
 @click.command(short_help="Measure this machine, and write its hardware profile.")
 @click.option("--quick", is_flag=True, help="Take about a minute, with fewer sizes, instead of ten.")
-@click.option("--compiled", is_flag=True, help="Time the networks under torch.compile too: about 8 minutes more, 3 with --quick.")
+@click.option("--compiled", is_flag=True, help="Time the networks under torch.compile too: about 7 minutes more, 2 with --quick.")
 @click.option("-o", "--output", metavar="FILE", help="Write the profile to this .yaml file [default: where --hw host finds it].")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=int, help="CPU threads [default: what PyTorch takes].")

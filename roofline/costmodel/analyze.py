@@ -8,7 +8,7 @@ from typing import Any
 from roofline.costmodel.analysis import Analysis
 from roofline.costmodel.calibration import neutral
 from roofline.costmodel.columns import Columns, tabulate
-from roofline.costmodel.demand import demand, huge
+from roofline.costmodel.demand import demand, grouped, huge
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.fleet import Fleet, lasting_caches
 from roofline.costmodel.relatives import calibration_for
@@ -22,6 +22,10 @@ from roofline.transforms.precision import check_precision, to_precision
 MAX_BATCH = 2**20
 
 FAST_NORMS = "timm's norms are taken in half precision (timm.layers.set_fast_norm), as in its published timings; plain autocast widens them"
+
+BY_GROUP = (
+    "each group of a convolution is taken to start a kernel of its own, as in TensorRT 8.0 on a V100 in fp32; other engines may do better"
+)
 
 
 def analyze_grid(
@@ -120,6 +124,9 @@ def _remarks(columns: Columns, precision: str, way: Way, hardware: Hardware) -> 
     if (way.mode, way.layout, hardware.kind) == ("eager", "nhwc", "gpu") and (slow := huge(columns)).any():
         batch = min(columns.batches[i] for i in slow.nonzero()[0])
         yield f"at batch {batch}, some depthwise convolution has 2^31 numbers or more, and runs several times slower for it in nhwc"
+    dtypes = {columns.matrix_dtype[i] for i in grouped(columns).nonzero()[0]} if (way.mode, hardware.kind) == ("engine", "gpu") else ()
+    if any(hardware.matmul_engine(dtype).kind == "vector" for dtype in dtypes):
+        yield BY_GROUP
 
 
 def on_chip(hardware: Hardware) -> float:

@@ -102,7 +102,7 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
     (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
     through, least = _through(columns, distances)
     fresh, blocked = _fresh(columns)
-    groups = np.where(columns.kind == _GROUPED, columns.groups[0], 1.0)
+    groups = np.where(grouped(columns), columns.groups[0], 1.0)
     in_place = (columns.kind == _POINTWISE) & (columns.stride[0] <= 1)
     return Demand(
         klass=classify(columns),
@@ -178,12 +178,16 @@ def huge(columns: Columns) -> Bools:
     return (columns.kind == _DEPTHWISE) & (columns.outputs * columns.stride**2 >= HUGE)
 
 
+def grouped(columns: Columns) -> Bools:
+    """Tell which kernels are grouped convolutions, depthwise ones apart."""
+    return columns.kind == _GROUPED
+
+
 def _misaligned(columns: Columns) -> Bools:
     """Tell where a matrix engine cannot load whole vectors: channels no multiple of 8, or groups whose width is no power of two."""
     width, depth = columns.columns[0], columns.depth[0] / columns.taps[0]
-    grouped = columns.kind == _GROUPED
     odd_groups = (np.log2(np.maximum(width, 1)) % 1 != 0) | (np.log2(np.maximum(depth, 1)) % 1 != 0)
-    return np.where(grouped, odd_groups, (width % 8 != 0) | (depth % 8 != 0))
+    return np.where(grouped(columns), odd_groups, (width % 8 != 0) | (depth % 8 != 0))
 
 
 def _ragged(columns: Columns) -> Bools:

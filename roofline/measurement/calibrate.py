@@ -71,7 +71,7 @@ STARTING = 4.0
 """Seconds that a network takes besides being timed: a process of its own, which imports PyTorch and builds it."""
 
 COMPILING = 30.0
-"""Seconds more that torch.compile takes for one of NETWORKS, or so: 25 to 45 on two cores of an EPYC."""
+"""Seconds more that torch.compile takes for one of NETWORKS, or so: 20 to 30 on two cores of an EPYC (2026-11-22)."""
 
 
 @dataclass(frozen=True, slots=True)
