@@ -33,7 +33,8 @@ from roofline.measurement.fit import ITERATIONS, Fitted, Row, Run, fit, row_of
 from roofline.measurement.published import Published, read
 from roofline.measurement.spreads import evenly, of_run, percentiles
 from roofline.tracing.source import trace
-from roofline.transforms.modes import check_layout, check_mode, execute
+from roofline.transforms.changes import parse_changes
+from roofline.transforms.modes import Way, check_layout, check_mode, execute
 from roofline.transforms.precision import to_precision
 
 HERE = Path(__file__).parent
@@ -55,20 +56,25 @@ class Item:
     row: Row
 
     @property
-    def layout(self) -> str:
-        """Layout, nchw where the source does not say."""
-        return self.timing.layout or "nchw"
+    def way(self) -> Way:
+        """Give the mode, the layout (nchw where the source does not say) and whether a captured graph was replayed."""
+        return way_of(self.timing)
 
     def predict(self, calibration: Calibration) -> float:
         """Predict seconds with the time model itself."""
-        calibration = replace(calibration, mode=check_mode(self.timing.mode))
-        return float(price(self.columns, self.hardware, calibration, check_layout(self.layout)).seconds.sum())
+        calibration = replace(calibration, mode=self.way.mode)
+        return float(price(self.columns, self.hardware, calibration, self.way.layout, replayed=self.way.replayed).seconds.sum())
 
     @property
     def limit(self) -> float:
         """Seconds of the datasheet roofline."""
-        neutral = Calibration(check_mode(self.timing.mode))
-        return float(price(self.columns, self.hardware, neutral, check_layout(self.layout)).limit.sum())
+        return float(price(self.columns, self.hardware, Calibration(self.way.mode), self.way.layout).limit.sum())
+
+
+def way_of(timing: Published) -> Way:
+    """Tell how the network was run."""
+    way = Way(check_mode(timing.mode), check_layout(timing.layout or "nchw"))
+    return parse_changes(timing.what_if.split()).rerun(way)
 
 
 def tabulated(job: tuple[tuple[str, int], list[tuple[int, Published]]]) -> list[tuple[int, Columns]]:
@@ -76,9 +82,10 @@ def tabulated(job: tuple[tuple[str, int], list[tuple[int, Published]]]) -> list[
     (model, size), timings = job
     graph, prepared, found = trace(model, image_size=size), {}, []
     for index, timing in timings:
-        key = (timing.precision, timing.mode, half_type(load_hardware(timing.device)))
+        key = (timing.precision, timing.mode, timing.what_if, half_type(load_hardware(timing.device)))
         if key not in prepared:
-            prepared[key] = execute(to_precision(graph, timing.precision, lower=key[2]), check_mode(timing.mode), 0.0)
+            changed = parse_changes(timing.what_if.split())(to_precision(graph, timing.precision, lower=key[-1]))
+            prepared[key] = execute(changed, way_of(timing).mode, 0.0)
         found.append((index, tabulate(prepared[key], [timing.batch])))
     return found
 
@@ -98,17 +105,18 @@ def load(jobs: int) -> list[Item]:
 
 
 def _item(timing: Published, columns: Columns) -> Item:
-    hardware = load_hardware(timing.device)
+    hardware, way = load_hardware(timing.device), way_of(timing)
+    fresh = new_memory() * hardware.units if hardware.kind == "cpu" else None
     row = row_of(
-        columns, hardware, timing.mode, timing.layout or "nchw", timing.seconds, device=SIZES.get(timing.device, ""),
-        source=timing.dataset, weight=0.0 if timing.excluded else 1.0, fresh=new_memory() if hardware.kind == "cpu" else None,
+        columns, hardware, way.mode, way.layout, timing.seconds, device=SIZES.get(timing.device, ""), source=timing.dataset,
+        weight=0.0 if timing.excluded else 1.0, fresh=fresh, replayed=way.replayed,
     )  # fmt: skip
     return Item(timing, hardware, columns, row)
 
 
 @lru_cache(maxsize=1)
 def new_memory() -> float:
-    """B/s at which a CPU writes new memory, until a fit finds otherwise: as calibrated here, since no table tells of it."""
+    """B/s at which a core first writes new memory, until a fit finds otherwise: as calibrated here, since no table tells of it."""
     return next(c.fresh for c in calibrated_here() if c.fresh)
 
 
@@ -189,7 +197,7 @@ def devices(items: Sequence[Item], iterations: int) -> list[float]:
         known = [c for c in calibrations(fitted_to(seen, (), iterations, f"without {device}"), seen) if c.samples] + own
         for i, item in enumerate(items):
             if item.timing.device == device:
-                chosen = calibration_for(item.hardware, check_mode(item.timing.mode), check_layout(item.layout), known)
+                chosen = calibration_for(item.hardware, item.way.mode, item.way.layout, known)
                 predicted[i] = item.predict(chosen)
     return predicted
 

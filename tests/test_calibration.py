@@ -38,6 +38,7 @@ MEASURED = Calibration(
     huge=0.125,
     serial=0.01,
     launch=2.5 * 1e-6,
+    call=30 * 1e-6,
     host_op=12 * 1e-6,
     host={"product": 1.1, "norm": 1.2, "cast": 0.9, "other": 0.6},
     spread=(0.9, 1.1),
@@ -224,7 +225,7 @@ def message(read: Callable[[Path], object], path: Path) -> str:
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
-    some = (MEASURED, MEASURED, replace(MEASURED, mode="engine", layout=None, launch=None, host_op=None, host={}))
+    some = (MEASURED, replace(MEASURED, call=0.0), replace(MEASURED, mode="engine", layout=None, launch=None, host_op=None, host={}))
     path.write_text(to_yaml(some, "Two lines\nof comment."))
     assert path.read_text().startswith("# Two lines\n# of comment.\ncalibration:\n")
     assert read_calibrations(path) == some

@@ -75,6 +75,7 @@ TRUTH = Calibration(
     bias=0.8,
     transpose=0.9,
     launch=4.5e-6,
+    call=40e-6,
 )
 """What makes the data here: a device that is no better than this."""
 
@@ -244,8 +245,7 @@ def test_a_run_without_data_keeps_the_overheads_of_its_profile() -> None:
     rows = [*timed(EAGER, batches=(1,)), *timed(TRUTH, quick, batches=(16,))]
     eager, engine = Run.of(quick, "eager", "nchw"), Run.of(GPU, "engine", "nchw")
     fitted = fit(rows, runs=[eager, engine])
-    assert fitted.calibration(eager).launch is None
-    assert fitted.calibration(engine).launch == pytest.approx(4e-6)  # no profile knows what a kernel takes beside its work
+    assert [fitted.calibration(run).launch for run in (eager, engine)] == pytest.approx([5e-6, 5e-6])  # 4, which no profile knows, and 1
     host_op = fitted.calibration(eager).host_op
     assert host_op is not None
     assert 2e-6 < host_op < 4.5e-6  # that of this host, not of the other, which takes 10
@@ -345,8 +345,38 @@ def test_kernels_of_a_row_sum_to_those_of_the_workload(number: int, mode: Mode) 
         assert (row.asks[:, i] * row.counts).sum() == pytest.approx(sum(float(values[k]) for k in launched), rel=1e-5)
 
 
-def test_a_launch_in_a_graph_is_cheaper_than_one_in_a_stream() -> None:
-    assert [row_of(kernels(0, mode, 4, "fp32"), GPU, mode, "nchw", 1.0).launch for mode in ("eager", "engine")] == [2e-6, 1e-6]
+def test_a_start_in_a_stream_takes_as_much_longer_as_that_of_an_empty_kernel() -> None:
+    assert [row_of(kernels(0, mode, 4, "fp32"), on, mode, "nchw", 1.0).queued for on in (GPU, CPU) for mode in ("eager", "engine")] == [
+        1e-6, 1e-6, 0, 0,
+    ]  # fmt: skip
+
+
+def replays(truth: Calibration) -> list[Row]:
+    """Pretend to have timed every network at batch 4 in a captured graph too."""
+    cases = [kernels(n, truth.mode, 4, "fp16") for n in range(len(NETWORKS))]
+    seconds = [float(price(columns, GPU, truth, replayed=True).seconds.sum()) for columns in cases]
+    return [row_of(c, GPU, truth.mode, "nchw", s, source="replays", replayed=True) for c, s in zip(cases, seconds, strict=True)]
+
+
+def test_replays_and_calls_of_an_engine_are_told_apart() -> None:
+    truth = replace(TRUTH, call=90e-6)
+    rows, again = timed(truth, batches=(1, 16)), replays(truth)
+    fitted = fit([*rows, *again])
+    found = fitted.calibration(rows[0].run)
+    assert found.call == pytest.approx(90e-6, rel=0.1)
+    assert found.launch == pytest.approx(4.5e-6, rel=0.15)
+    assert worst(fitted, again) < 1.07
+    blind = fit([*rows, *(replace(row, replayed=False) for row in again)])
+    assert worst(blind, again) > 1.15
+
+
+def test_a_replay_of_eager_pytorch_has_no_host() -> None:
+    columns, behind = kernels(0, "eager", 1, "fp32"), device(memory=(DRAM, L2), host_op=1e-4)
+    waits, replayed = (row_of(columns, behind, "eager", "nchw", 1.0, replayed=again) for again in (False, True))
+    fitted = Fitted(Model([waits]), {})
+    found = fitted.calibration(waits.run)
+    assert fitted.predict([replayed])[0] == pytest.approx(float(price(columns, behind, found, replayed=True).seconds.sum()), rel=1e-4)
+    assert fitted.predict([waits])[0] > 5 * fitted.predict([replayed])[0]
 
 
 # --- the formula of the fit is that of predictions ---------------------------------------------------------------------

@@ -144,15 +144,26 @@ def test_nobody_lends_what_was_not_measured() -> None:
 
 def test_what_belongs_to_a_host_is_not_borrowed_and_the_spread_is_that_of_other_devices() -> None:
     found = calibration_for(NEW, "eager", "nchw", [of(T4), of(V100)])
-    assert (found.host_op, found.fresh) == (None, None)
+    assert found.host_op is None
     assert (found.spread, found.elsewhere) == ((0.6, 1.7), (0.6, 1.7))
 
 
-def test_the_time_of_a_launch_is_borrowed_from_gpus_that_run_alike() -> None:
+@pytest.mark.parametrize("mode", ["engine", "compiled"])
+def test_the_time_of_a_launch_is_borrowed_from_other_gpus(mode: Mode) -> None:
     known = [of(gpu("one"), "engine", launch=4e-6), of(gpu("two"), "engine", launch=9e-6)]
-    assert calibration_for(NEW, "engine", "nchw", known).launch == pytest.approx(6e-6)  # the root of their product
-    assert calibration_for(NEW, "compiled", "nchw", known).launch is None  # another mode starts its kernels otherwise
-    assert calibration_for(cpu("new"), "engine", "nchw", [of(cpu("one"), "engine", launch=4e-6)]).launch is None
+    assert calibration_for(NEW, mode, "nchw", known).launch == pytest.approx(6e-6)  # the root of their product
+    assert calibration_for(cpu("new"), mode, "nchw", [of(cpu("one"), "engine", launch=4e-6)]).launch is None
+
+
+def test_what_a_call_of_an_engine_takes_is_borrowed_from_engines_alone() -> None:
+    known = [of(gpu("one"), "engine", call=20e-6), of(gpu("two"), "engine", call=80e-6), of(gpu("two"), "eager")]
+    assert calibration_for(NEW, "engine", "nchw", known).call == pytest.approx(40e-6)
+    assert calibration_for(NEW, "eager", "nchw", known).call == 0
+
+
+def test_what_new_memory_costs_a_core_is_borrowed() -> None:
+    found = calibration_for(cpu("new"), "eager", "nchw", [of(cpu("one"), fresh=1e9), of(cpu("two"), fresh=4e9)])
+    assert found.fresh == pytest.approx(2e9)
 
 
 def test_how_cores_crowd_each_other_is_borrowed() -> None:
@@ -191,7 +202,7 @@ def test_ideal_is_priced_as_an_engine() -> None:
 def test_what_another_mode_lends_is_borrowed(mode: Mode) -> None:
     found = calibration_for(T4, mode, "nchw", [of(T4, cache=1.25)])
     assert (found.mode, found.cache, found.status, found.relatives) == (mode, 1.25, "borrowed", ("t4",))
-    assert (found.launch, found.host_op) == (None, None)  # a launch from eager PyTorch is none of an engine
+    assert (found.launch, found.host_op) == (3e-6, None)  # kernels start alike in all
     assert found.fresh == 2e9  # the system clears memory as fast in all
     assert found.spread == (0.6, 1.7)
 

@@ -15,12 +15,16 @@ from torch.nn import functional
 import roofline
 from roofline.costmodel.analysis import Analysis, Prediction
 from roofline.costmodel.analyze import analyze_grid
+from roofline.costmodel.calibration import Calibration
+from roofline.costmodel.columns import tabulate
+from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
+from roofline.costmodel.fleet import Fleet
 from roofline.costmodel.hardware import load_hardware
-from roofline.costmodel.timemodel import BOUNDS, host_wait
+from roofline.costmodel.timemodel import BOUNDS, host_wait, price, price_fleet, totals
 from roofline.errors import UnsupportedError
 from roofline.graph import Graph
-from roofline.transforms.modes import MODES
+from roofline.transforms.modes import MODES, Mode
 from roofline.transforms.precision import PRECISIONS
 
 any_speed = settings(deadline=None, max_examples=40)
@@ -226,6 +230,34 @@ def test_on_a_cpu_dispatch_and_launch_add_up() -> None:
 def test_a_busy_gpu_hides_the_host() -> None:
     graph = traced(lambda x: torch.relu(torch.relu(torch.relu(x))), (1, 10_240_000))  # a millisecond each
     assert on(graph, device(), mode="eager").times.overhead[0] == pytest.approx([12e-6, 2e-6, 2e-6])
+
+
+def calls(hardware: Hardware, mode: Mode, *, replayed: bool = False) -> list[float]:
+    """Give the overheads of two kernels in a row, in microseconds, where a start takes 5 and a call 70."""
+    columns = tabulate(replace(traced(lambda x: torch.relu(torch.relu(x)), (1, 8)), batch=None), [1])
+    times = price(columns, hardware, Calibration(mode, launch=5e-6, call=70e-6), replayed=replayed)
+    return [1e6 * seconds for seconds in times.overhead[0]]
+
+
+def test_a_captured_graph_saves_of_each_start_what_it_saves_an_empty_kernel() -> None:
+    assert calls(device(), "engine", replayed=True) == pytest.approx([4, 4])  # 2 - 1 less than 5
+    assert calls(device(), "compiled", replayed=True) == pytest.approx([4, 4])
+    assert calls(device(), "eager", replayed=True) == pytest.approx([4, 4])
+    assert calls(device(launch=9e-6), "engine", replayed=True) == pytest.approx([1, 1])  # no less than an empty one takes
+    assert calls(device(kind="cpu"), "engine", replayed=True) == pytest.approx([75, 5])
+
+
+def test_the_first_kernel_waits_for_the_call_of_an_engine() -> None:
+    assert calls(device(), "engine") == pytest.approx([75, 5])
+    assert calls(device(), "ideal") == pytest.approx([4, 4])  # a perfect engine replays
+
+
+def test_totals_count_one_call() -> None:
+    columns = tabulate(replace(traced(lambda x: torch.relu(torch.relu(x)), (1, 8)), batch=None), [1])
+    fleet = Fleet((device(),), (Calibration("engine", launch=5e-6, call=70e-6),))
+    few, which = demand(columns, fleet.distances).distinct()
+    assert len(which) == 2 > few.shape[1]
+    assert totals(few, which, fleet)[0][0, 0] == price_fleet(demand(columns, fleet.distances), fleet).seconds.sum()
 
 
 def simulated_wait(host: list[float], busy: list[float]) -> list[float]:

@@ -493,6 +493,17 @@ def test_each_published_timing_is_predicted_and_what_fails_says_why() -> None:
     assert any("c5.2xlarge has no fp16 unit" in message for message in messages.values())
 
 
+def test_a_published_timing_is_predicted_with_its_what_ifs() -> None:
+    rows = [published(mode="engine"), published(mode="engine", what_if="cuda-graphs"), published(what_if="fold-bn cuda-graphs")]
+    found = roofline.validate_published(rows)
+    ways = [("engine", []), ("engine", ["cuda-graphs"]), ("eager", ["fold-bn", "cuda-graphs"])]
+    expected = [roofline.analyze("resnet18", "t4", batch=8, image_size=64, mode=mode, what_if=what_if) for mode, what_if in ways]
+    assert [p.predicted for p in found.points] == [report.latency for report in expected]
+    assert found.points[1].predicted < found.points[0].predicted
+    assert found.points[2].label == "resnet18 on t4, batch 8, 64 px, fp32, eager, nchw, fold-bn, cuda-graphs"
+    assert found.rows()[2]["what_if"] == "fold-bn cuda-graphs"
+
+
 def test_a_network_is_traced_once_for_all_its_timings(monkeypatch: pytest.MonkeyPatch) -> None:
     traced: list[tuple[str, int]] = []
 

@@ -361,7 +361,7 @@ def test_compiled_code_on_a_cpu_reorders_weights_each_time(kind: DeviceKind, mod
 
 def test_what_new_memory_costs_is_free_until_it_is_measured() -> None:
     assert met(torch.sigmoid, IMAGE).fresh == np.inf
-    assert efficiency(asked(torch.sigmoid, IMAGE), alone(Calibration("eager", fresh=2e9))).fresh == 2e9
+    assert efficiency(asked(torch.sigmoid, IMAGE), alone(Calibration("eager", fresh=2e9))).fresh == 20e9  # ten cores
 
 
 def test_only_a_cpu_has_cores_beside_the_first() -> None:
@@ -392,6 +392,17 @@ def test_an_engine_starts_a_kernel_for_each_group_where_it_has_no_matrix_engine(
     assert row(asked(grouped, IMAGE, precision="fp16", mode=mode, on=WIDE).launches) == [1]
     assert row(asked(grouped, IMAGE, mode=mode, on=device(kind="cpu")).launches) == [1]
     assert row(asked(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), IMAGE, mode=mode, on=WIDE).launches) == [1]  # depthwise
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "threads"), [("engine", "gpu", 32), ("ideal", "gpu", 32), ("eager", "gpu", 1), ("engine", "cpu", 1)]
+)
+def test_a_warp_shares_the_sums_of_a_product_with_a_vector(mode: Mode, kind: DeviceKind, threads: int) -> None:
+    gate, on = conv(64, 16, 1), device(kind=kind)
+    one, two = (row(asked(gate, (batch, 64, 1, 1), mode=mode, on=on).outputs)[0] for batch in (1, 2))
+    assert (one, two) == (threads * 16 / 10, 2 * 16 / 10)
+    (short,) = row(asked(conv(8, 16, 1), (1, 8, 1, 1), mode=mode, on=on).outputs)
+    assert short == min(threads, 8) * 16 / 10  # no more threads than products
 
 
 @pytest.mark.parametrize("mode", ["eager", "compiled", "engine"])

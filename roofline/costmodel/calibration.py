@@ -66,10 +66,12 @@ class Calibration:
     *memory* is the share of the copy bandwidth by class, *vector* and *matrix* the share of the engine's ceiling; *cache*
     multiplies the bandwidth of caches, *bias* and *transpose* are memory shares of passes that run as kernels of their own,
     *huge* is the share of its speed that a depthwise convolution keeps in channels-last where offsets of 32 bits do not reach,
-    *fresh* is the B/s at which memory just asked of the system is written for the first time (None: free), *serial*
-    Amdahl's share of a CPU's work. *launch* and *host_op* are seconds (None: those of the profile), *host* the
-    weight of an op on the host by kind. *spread* holds the 10th and 90th percentile of measured over predicted time on
-    networks left out of the fit, *elsewhere* the same on devices left out of it, *per_kernel* that of single kernels.
+    *fresh* is the B/s at which a core first writes memory just asked of the system (None: free), *serial*
+    Amdahl's share of a CPU's work. *launch* and *host_op* are seconds (None: those of the profile): in the first, a kernel
+    launched in a stream starts and ends. *call* are seconds that a call of an engine takes beside its kernels, unless a captured
+    graph is replayed. *host* is the weight of an op on the host by kind. *spread* holds the 10th and 90th
+    percentile of measured over predicted time on networks left out of the fit, *elsewhere* the same on devices left out of it,
+    *per_kernel* that of single kernels.
     """
 
     mode: Mode
@@ -86,6 +88,7 @@ class Calibration:
     fresh: float | None = None
     serial: float = 0.0
     launch: float | None = None
+    call: float = 0.0
     host_op: float | None = None
     host: Mapping[str, float] = field(default_factory=dict)
     spread: tuple[float, float] = (0.5, 2.0)
@@ -165,5 +168,5 @@ def blend(pairs: Iterable[tuple[Calibration, float]]) -> Calibration:
         return mean(values)
 
     tables = ("memory", "vector", "matrix", "on_vector", "on_matrix", "host")
-    averaged = (*tables, "cache", "bias", "transpose", "huge", "fresh", "serial", "launch")
+    averaged = (*tables, "cache", "bias", "transpose", "huge", "fresh", "serial", "launch", "call")
     return replace(first, **{name: merge(name) for name in averaged})

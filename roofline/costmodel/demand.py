@@ -33,7 +33,9 @@ _MULTIPLIED = np.array([kind in ("pointwise conv", "linear", "matmul") for kind 
 _REORDERED = _TRANSPOSED | (np.arange(len(KINDS)) == _DEPTHWISE)
 
 _BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "ops", "views", "groups")
-_BY_BATCH = ("matrix_flops", "vector_flops", "depth", "columns", "results", "read_bytes", "output_bytes", "huge", "fresh", "blocked")
+_BY_BATCH = (
+    "matrix_flops", "vector_flops", "depth", "columns", "results", "vectors", "read_bytes", "output_bytes", "huge", "fresh", "blocked",
+)  # fmt: skip
 _BY_DISTANCE = ("through", "least")
 
 
@@ -46,7 +48,8 @@ class Demand:
     multiplied where they lie, *reordered* whether a product reads an image through a window, *biased* whether a bias is added;
     *groups* are those of a grouped convolution, else 1.
     *depth* and *columns* are the inner and outer sides of the product, in one row where the batch does not matter, and *results*
-    what it, or one of its groups, computes side by side; *read_bytes* are activations, *huge* tells of depthwise images that are HUGE,
+    what it, or one of its groups, computes side by side; *vectors* tells of products that multiply one row, *huge* of depthwise images
+    that are HUGE; *read_bytes* are activations,
     *fresh* are the bytes of new memory that a CPU's system must clear first, *blocked* those for copies of weights. *through* holds
     the bytes that come from beyond caches as large as each of *distances*, *least* those that must, as such a cache cannot hold
     so much: (distances, batches, kernels).
@@ -68,6 +71,7 @@ class Demand:
     depth: Floats
     columns: Floats
     results: Floats
+    vectors: Bools
     read_bytes: Floats
     output_bytes: Floats
     huge: Bools
@@ -121,6 +125,7 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
         depth=_alike(columns.depth),
         columns=_alike(np.where(_by_vector(columns), columns.rows, columns.columns)),
         results=columns.results / groups,
+        vectors=_MULTIPLIED[columns.kind] & (columns.rows == 1),
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,
         huge=huge(columns),

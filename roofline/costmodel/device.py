@@ -128,6 +128,11 @@ class Overheads:
         """Give the host time of an op that launches nothing, such as a view."""
         return self.host_view_source.value
 
+    @property
+    def queued(self) -> float:
+        """Give what a start in a stream takes more than one in a CUDA graph."""
+        return max(self.launch - self.graph, 0.0)
+
     def launch_in(self, mode: Mode) -> float:
         """Give the time of a launch in *mode*."""
         return {"eager": self.launch, "compiled": self.compiled}.get(mode, self.graph)

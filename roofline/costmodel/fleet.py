@@ -27,7 +27,7 @@ _WIDENED = {"fp16": "fp32", "bf16": "fp32"}
 
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """Devices of one kind, each with its calibration, that run in one mode and *layout*; *replayed* launches wait for no host."""
+    """Devices of one kind, each with its calibration, that run in one mode and *layout*; *replayed* launches come from a captured graph."""
 
     devices: tuple[Hardware, ...]
     calibrations: tuple[Calibration, ...]
@@ -45,9 +45,14 @@ class Fleet:
         return self.calibrations[0].mode
 
     @property
+    def captured(self) -> bool:
+        """Tell whether a captured graph holds all launches; a perfect engine has one."""
+        return self.kind == "gpu" and (self.replayed or self.mode == "ideal")
+
+    @property
     def hosted(self) -> bool:
         """Tell whether a host dispatches op by op."""
-        return self.mode == "eager" and not (self.replayed and self.kind == "gpu")
+        return self.mode == "eager" and not self.captured
 
     @property
     def waits(self) -> bool:
@@ -61,9 +66,11 @@ class Fleet:
 
     @cached_property
     def parameters(self) -> dict[str, Floats]:
-        """What the calibrations hold beside efficiencies, by name; *fresh* is infinite where new memory is free."""
+        """What the calibrations hold beside efficiencies, by name; *fresh* is that of all cores, infinite where new memory is free."""
         values = {name: [getattr(c, name) for c in self.calibrations] for name in ("cache", "bias", "transpose", "huge", "serial")}
-        return {name: _along(row) for name, row in {**values, "fresh": [c.fresh or np.inf for c in self.calibrations]}.items()}
+        pairs = zip(self.devices, self.calibrations, strict=True)
+        values["fresh"] = [d.units * c.fresh if c.fresh else np.inf for d, c in pairs]
+        return {name: _along(row) for name, row in values.items()}
 
     @cached_property
     def shapes(self) -> dict[str, tuple[Floats, Floats]]:
@@ -98,11 +105,19 @@ class Fleet:
 
     @cached_property
     def launch(self) -> Floats:
-        """Seconds of a launch: fitted, or of the profile; of a graph's where the host does not dispatch."""
-        if self.mode == "eager" and not self.hosted:
-            return _along([device.overheads.graph for device in self.devices])
+        """Seconds of a launch, fitted or of the profile; a captured graph saves of it what it saves an empty kernel."""
         pairs = zip(self.devices, self.calibrations, strict=True)
-        return _along([c.launch or d.overheads.launch_in(self.mode) for d, c in pairs])
+        found = _along([c.launch or d.overheads.launch_in(self.mode) for d, c in pairs])
+        if not self.captured:
+            return found
+        saved, least = (_along([getattr(d.overheads, name) for d in self.devices]) for name in ("queued", "graph"))
+        return np.minimum(found, np.maximum(found - saved, least))
+
+    @cached_property
+    def call(self) -> Floats:
+        """Seconds that a call of an engine takes beside its kernels: none where a captured graph is replayed."""
+        called = self.mode == "engine" and not self.captured
+        return _along([calibration.call if called else 0.0 for calibration in self.calibrations])
 
     @cached_property
     def host_op(self) -> Floats:

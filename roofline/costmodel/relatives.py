@@ -48,10 +48,9 @@ def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Seque
 
     Its own come first, those of its profile before the known ones. A device never measured so takes the geometric mean of
     all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. On GPUs
-    that holds for the time in which a kernel starts and ends, too. Overheads of hosts, and what new memory costs, are not
-    borrowed, as they belong to a host and its system; the last holds in all modes of one device. Nobody measures `ideal`: it
-    takes the parameters of `engine`; a mode in which no relative was measured those of the next in FALLBACK, on a GPU `compiled`
-    those of `eager` as COMPILED and `_generated` tell. Without any, efficiencies are 1.
+    that holds for the time in which a kernel starts and ends, too, in whatever mode that was found. What an op costs a host is not
+    borrowed. Nobody measures `ideal`: it takes the parameters of `engine`; a mode in which no relative was measured those of the
+    next in FALLBACK, on a GPU `compiled` those of `eager` as COMPILED and `_generated` tell. Without any, efficiencies are 1.
     """
     kin = Kin(hardware.id, hardware.kind, hardware.architecture, hardware.segment)
     if known is None and not hardware.calibrations:
@@ -74,15 +73,13 @@ def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], kn
         if compiling:
             mine, pool = [_generated(c) for c in mine], [_generated(c) for c in pool]
         pairs = sorted(((c, 2.0 ** -distance(c, kin)) for c in pool), key=lambda pair: -pair[1])
-        in_its_way = wanted == FALLBACK[mode][0]
-        if mine and in_its_way:
+        if mine and wanted == FALLBACK[mode][0]:
             return replace(mine[0], mode=mode)
         if mine:
-            return replace(_elsewhere(mine[0], mode, mine[0].devices[:1]), fresh=mine[0].fresh)
+            return _elsewhere(mine[0], mode, mine[0].devices[:1])
         if pool:
-            launch = blend(pairs).launch if in_its_way and kin.kind == "gpu" else None
             names = tuple(dict.fromkeys(c.devices[0] if c.devices else c.architecture for c, _ in pairs))
-            return replace(_elsewhere(blend(pairs), mode, names), samples=sum(c.samples for c in pool), launch=launch)
+            return replace(_elsewhere(blend(pairs), mode, names), samples=sum(c.samples for c in pool))
     return neutral(mode)
 
 
@@ -104,9 +101,8 @@ def _elsewhere(calibration: Calibration, mode: Mode, relatives: tuple[str, ...])
         devices=(),
         relatives=relatives,
         spread=calibration.elsewhere,
-        launch=None,
+        launch=calibration.launch if calibration.kind == "gpu" else None,
         host_op=None,
-        fresh=None,
     )
 
 

@@ -105,7 +105,7 @@ def price_fleet(asked: Demand, fleet: Fleet) -> Priced:
     through = through_levels(asked, fleet)
     workload = describe(asked, through, fleet)
     found, filled, busy = _busy(workload, fleet)
-    overhead = _overhead(*_issue(workload, fleet), busy, fleet)
+    overhead = _called(_overhead(*_issue(workload, fleet), busy, fleet), fleet)
     compute, memory = _by_roof(found, workload)
     return Priced(
         fleet=fleet, through=through, matrix=found.matrix, vector=found.other, compute=compute, memory=memory + found.passes,
@@ -133,9 +133,9 @@ def totals(few: Demand, which: Ints, fleet: Fleet) -> tuple[Floats, Floats]:
     workload = describe(few, through, fleet)
     _, _, busy = _busy(workload, fleet)
     launch, host = _issue(workload, fleet)
-    if fleet.waits:  # each kernel waits for all before it
+    if fleet.waits or fleet.call.any():  # each kernel waits for all before it, or the first for the call
         busy, launch, host = (values.take(which, axis=-1) for values in (busy, launch, host))
-        seconds = busy + _overhead(launch, host, busy, fleet)
+        seconds = busy + _called(_overhead(launch, host, busy, fleet), fleet)
     else:
         seconds = (busy + _overhead(launch, host, busy, fleet)).take(which, axis=-1)
     return seconds.sum(axis=-1), limits(few, fleet).take(which, axis=-1).sum(axis=-1)
@@ -174,6 +174,15 @@ def _overhead(launch: Floats, host: Floats, busy: Floats, fleet: Fleet) -> Float
     if fleet.waits:
         return launch + host_wait(host, busy + launch)
     return np.broadcast_to(launch + host, busy.shape)
+
+
+def _called(overhead: Floats, fleet: Fleet) -> Floats:
+    """Let the first kernel wait for the call of the engine."""
+    if not fleet.call.any():
+        return overhead
+    waited = overhead.copy()
+    waited[..., :1] += fleet.call
+    return waited
 
 
 def host_wait(host: Floats, device: Floats) -> Floats:

@@ -14,6 +14,9 @@ from roofline.costmodel.formula import Efficiency
 _FILLING = {kind: np.array([name in names for name in CLASSES]) for kind, names in FILLING.items()}
 _GROUPED = CLASSES.index("grouped")
 
+LANES = 32
+"""Threads of a warp, as CUDA has them: they share a sum where a kernel multiplies a vector, which has too few results for all threads."""
+
 PACE = 1e12
 """FLOP/s of the matrix engines of one multiprocessor, about those of a V100, at which a Shape gives sides at half efficiency."""
 
@@ -28,8 +31,8 @@ class Workload:
     channels do not suit it. *depth* and *columns* are the inner and outer sides of the product, *pace* tells how many times faster
     than PACE its engine is, where what a small side loses takes as long on any. *outputs* are its results, or those of one of its
     groups, for each unit of the device, and on a matrix engine for each PACE of its speed: what hides the same delays must grow with
-    the speed (Little's law). *huge* tells of images that are slow for their size, *launches* counts the kernels the device starts,
-    *others* the cores beside the first (0 on a GPU).
+    the speed (Little's law). Results of which a warp computes each count LANES times. *huge* tells of images that are slow for their
+    size, *launches* counts the kernels the device starts, *others* the cores beside the first (0 on a GPU).
     """
 
     klass: Ints
@@ -80,7 +83,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         depth=asked.depth,
         columns=asked.columns,
         pace=pace if _fixed_tiles(fleet) else np.ones((1, 1, 1)),
-        outputs=asked.results / fleet.units / pace,
+        outputs=asked.results * _lanes(asked, fleet) / fleet.units / pace,
         huge=asked.huge & (eager_gpu and not in_maps),
         launches=np.where(on_matrix, launches, launches * asked.groups) if _by_group(fleet) else launches,
         ops=asked.ops,
@@ -95,6 +98,16 @@ def _fixed_tiles(fleet: Fleet) -> bool:
     An inference engine tries kernels of many tiles for each layer, and keeps the fastest.
     """
     return fleet.kind == "gpu" and fleet.mode in ("eager", "compiled")
+
+
+def _lanes(asked: Demand, fleet: Fleet) -> Floats | float:
+    """Threads that share the sum of each result: LANES where an engine on a GPU multiplies one vector, and has as much to add up.
+
+    Tables of TensorRT on a T4 and a V100 say so: had each result one thread, networks with squeeze-excites would take longer at batch 1
+    than they do, and not at batch 4 or 8.
+    """
+    tuned = fleet.kind == "gpu" and fleet.mode in ("engine", "ideal")
+    return np.where(asked.vectors, np.clip(asked.depth, 1, LANES), 1.0) if tuned and asked.vectors.any() else 1.0
 
 
 def _by_group(fleet: Fleet) -> bool:

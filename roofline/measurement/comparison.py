@@ -54,12 +54,14 @@ class Case:
     source: str = ""
     note: str = ""
     excluded: str = ""
+    what_if: str = ""
 
     @property
     def label(self) -> str:
         """Name the case in one line."""
         size = f", {self.image_size} px" if self.image_size else ""
-        return f"{self.model} on {self.device}, batch {self.batch}{size}, {self.precision}, {self.mode}, {self.layout}"
+        way = ", ".join((self.precision, self.mode, self.layout, *self.what_if.split()))
+        return f"{self.model} on {self.device}, batch {self.batch}{size}, {way}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

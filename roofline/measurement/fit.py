@@ -92,8 +92,12 @@ _COMMON = {"kind": (0.03, 0.2), "mode": (0.03, 0.15), "layout": (0.05, 0.1), "de
 _CPU_COMMON = 0.15
 _LAUNCH, _HOST_OP, _HOST_WEIGHT = 0.5, 0.25, 0.5
 _STARTED = (4e-6, 0.25)
-"""Seconds in which a kernel starts and ends on a GPU whose host does not dispatch each, and their spread: fits to engines found 4 to 6 us
-on a T4, a V100 and an A100 (2026-11-22). What profiles know is an empty kernel's, about 1 us; timings of large batches do not tell."""
+"""Seconds in which a kernel of a captured graph starts and ends on a GPU, and their spread: fits to engines found 3.8 to 6.6 us on a T4, a
+V100 and an A100 (2026-11-22). What profiles know is an empty kernel's, about 1 us; timings of large batches do not tell. One that was
+launched in a stream takes as much more as an empty one does."""
+_CALL = (50e-6, 0.7)
+"""Seconds that calling an engine on a GPU takes beside its kernels, the same on all, and their spread: assumed, as nobody publishes
+them. Fits without a T4, a V100 or an A100 found 26 to 37 us (2026-11-22)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,9 @@ class Sample:
 class Row:
     """One measured time with what its kernels ask: *asks* has one row per distinct kernel (fields of FIELDS), *counts* how many.
 
-    *hosted* counts ops by host kind and *views* those that launch nothing; *launch*, *host_op* and *host_view* are the
-    profile's seconds. *source* names the data set whose rows share a weight; rows of *weight* 0 are only predicted.
+    *hosted* counts ops by host kind and *views* those that launch nothing; *launch*, *queued*, *host_op* and *host_view* are the
+    profile's seconds. *source* names the data set whose rows share a weight; rows of *weight* 0 are only predicted. *replayed*
+    launches came from a captured graph.
     """
 
     run: Run
@@ -152,11 +157,13 @@ class Row:
     hosted: tuple[float, ...]
     views: float
     launch: float
+    queued: float
     host_op: float
     host_view: float
     seconds: float
     source: str = ""
     weight: float = 1.0
+    replayed: bool = False
 
 
 FIELDS = (
@@ -167,9 +174,10 @@ FIELDS = (
 
 def row_of(
     columns: Columns, hardware: Hardware, mode: str, layout: str, seconds: float, *, device: str = "", source: str = "",
-    weight: float = 1.0, fresh: float | None = None,
+    weight: float = 1.0, fresh: float | None = None, replayed: bool = False,
 ) -> Row:  # fmt: skip
     """Describe the first batch of *columns*, which took *seconds* on *hardware*; new memory is written at *fresh* B/s (None: free)."""
+    replayed = replayed and hardware.kind == "gpu"
     fleet = Fleet((hardware,), (neutral(check_mode(mode)),), check_layout(layout))
     asked = demand(columns, fleet.distances)
     w = describe(asked, through_levels(asked, fleet), fleet)
@@ -181,7 +189,8 @@ def row_of(
     costs = hardware.overheads
     return Row(
         Run.of(hardware, mode, layout, device=device), asks, counts.astype(np.float32), tuple(hosted), float(w.views.sum()),
-        costs.launch_in(fleet.mode), costs.host_op, costs.host_view, seconds, source, weight,
+        costs.launch_in(fleet.mode), costs.queued if hardware.kind == "gpu" else 0.0, costs.host_op, costs.host_view, seconds, source,
+        weight, replayed,
     )  # fmt: skip
 
 
@@ -214,7 +223,9 @@ class Batch:
     hosted: torch.Tensor
     views: torch.Tensor
     additive: torch.Tensor
-    eager: torch.Tensor
+    queued: torch.Tensor
+    dispatched: torch.Tensor
+    called: torch.Tensor
     seconds: torch.Tensor
     weight: torch.Tensor
 
@@ -253,7 +264,10 @@ def _batch(rows: Sequence[Row], runs: Sequence[Run]) -> Batch:
         counts=torch.from_numpy(np.concatenate([row.counts for row in rows])), row=index, run=row_run[index], row_run=row_run,
         hosted=torch.tensor([row.hosted for row in rows], dtype=torch.float32),
         views=torch.tensor([row.views * row.host_view / row.host_op for row in rows]),
-        additive=torch.tensor([row.run.kind == "cpu" for row in rows]), eager=torch.tensor([row.run.mode == "eager" for row in rows]),
+        additive=torch.tensor([row.run.kind == "cpu" for row in rows]),
+        queued=torch.tensor([0.0 if row.replayed else row.queued for row in rows]),
+        dispatched=torch.tensor([row.run.mode == "eager" and not row.replayed for row in rows]),
+        called=torch.tensor([_is_called(row.run) and not row.replayed for row in rows]),
         seconds=torch.tensor([row.seconds for row in rows]),
         weight=torch.tensor([row.weight * sizes[row.source] ** -CROWDING for row in rows]),
     )  # fmt: skip
@@ -281,7 +295,8 @@ class Model:
             "matrix": torch.full((1, len(CLASSES)), 0.35) * level,
             "scalar": torch.where(on_cpu, scalars[1][None, :, 1], scalars[0][None, :, 1]) * level,
             "common": torch.where(on_cpu, common.clamp(min=_CPU_COMMON), common),
-            "launch": torch.tensor([_STARTED[1] if _is_alone(run) else _LAUNCH for run in self.runs]),
+            "launch": torch.tensor([_STARTED[1] if run.kind == "gpu" else _LAUNCH for run in self.runs]),
+            "call": torch.tensor([_CALL[1]]),
             "host_op": torch.full((len(groups),), _HOST_OP),
             "host": torch.full((2, len(HOSTS)), _HOST_WEIGHT),
         }
@@ -290,7 +305,10 @@ class Model:
         starts = {"memory": _MEMORY, "vector": _VECTOR, "matrix": _MATRIX}
         self.starts = {name: torch.log(torch.tensor([table[c] for c in CLASSES])) for name, table in starts.items()}
         self.starts["scalar"] = torch.log(torch.where(is_cpu, scalars[1][None, :, 0], scalars[0][None, :, 0]))
-        self.starts["launch"] = torch.log(torch.tensor([_STARTED[0] if _is_alone(r) else _known(r, rows, "launch") for r in self.runs]))
+        started = [_STARTED[0] if run.kind == "gpu" else _known(run, rows, "launch") for run in self.runs]
+        self.starts["launch"] = torch.log(torch.tensor(started))
+        self.queued = tuple(_known(run, rows, "queued") for run in self.runs)
+        self.starts["call"] = torch.log(torch.tensor(_CALL[0])).expand(len(self.runs))
         self.starts["host_op"] = torch.log(torch.tensor([_known(run, rows, "host_op") for run in self.runs]))
         self.starts["host"] = torch.log(torch.tensor(list(_HOST.values())))
         self.host_groups = self.members * torch.tensor([float(group[0] == "device") for group in groups])
@@ -310,6 +328,7 @@ class Model:
         scalars = torch.exp(self.starts["scalar"] + self.members @ self._offset("scalar"))
         found |= {name: scalars[:, i].clamp(max=1.0) if name in _KEPT else scalars[:, i] for i, name in enumerate(_SCALARS)}
         found["launch"] = torch.exp(self.starts["launch"] + self._offset("launch"))
+        found["call"] = torch.exp(self.starts["call"] + self._offset("call"))
         found["host_op"] = torch.exp(self.starts["host_op"] + self.host_groups @ self._offset("host_op"))
         found["host"] = torch.exp(self.starts["host"] + self._offset("host"))[self.kind]
         return found
@@ -322,9 +341,9 @@ class Model:
         return self.offsets[name].clamp(-FARTHEST, FARTHEST) * self.spreads[name]
 
 
-def _is_alone(run: Run) -> bool:
-    """Tell whether kernels of *run* start without a host that dispatches each."""
-    return run.kind == "gpu" and run.mode != "eager"
+def _is_called(run: Run) -> bool:
+    """Tell whether a program calls an engine, which then starts all kernels on a GPU."""
+    return (run.kind, run.mode) == ("gpu", "engine")
 
 
 def _known(run: Run, rows: Sequence[Row], name: str) -> float:
@@ -357,12 +376,14 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
         cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], fresh=p["fresh"][r], crowd=1 + p["serial"][r] * batch.others,
     )  # fmt: skip
     found = parts(batch.asks, e, torch)
-    kernel = joined(found.compute / found.fill, found.memory, torch) + found.passes + p["launch"][r] * batch.launches
+    started = p["launch"][r] + batch.queued[batch.row]
+    kernel = joined(found.compute / found.fill, found.memory, torch) + found.passes + started * batch.launches
     device = torch.zeros(len(batch.seconds)).index_add_(0, batch.row, kernel * batch.counts)
     q = batch.row_run
     host = p["host_op"][q] * ((batch.hosted * p["host"][q]).sum(1) + batch.views * (p["host"][q] * torch.tensor(_MIX)).sum(1))
     overlapped = torch.maximum(device, host) * (1 + (torch.minimum(device, host) / torch.maximum(device, host)) ** 8) ** (1 / 8)
-    return torch.where(batch.eager, torch.where(batch.additive, device + host, overlapped), device)
+    alone = device + torch.where(batch.called, p["call"][q], 0.0)
+    return torch.where(batch.dispatched, torch.where(batch.additive, device + host, overlapped), alone)
 
 
 # --- fitting -----------------------------------------------------------------------------------------------------------
@@ -388,7 +409,8 @@ class Fitted:
     def calibration(self, run: Run, **about: Any) -> Calibration:
         """Return the parameters of *run*; *about* fills the fields that tell where they come from."""
         with torch.no_grad():
-            p = {name: value[self.model.runs.index(run)].numpy() for name, value in self.model.parameters().items()}
+            index = self.model.runs.index(run)
+            p = {name: value[index].numpy() for name, value in self.model.parameters().items()}
         tables = {name: dict(zip(CLASSES, map(float, p[name]), strict=True)) for name in ("memory", "vector", "matrix")}
         mean = float(np.average(p["host"], weights=_MIX))
         shape = {"group_columns": float(p["group_columns"])}
@@ -402,7 +424,8 @@ class Fitted:
             matrix={name: tables["matrix"][name] for name in DENSE} if run.kind == "gpu" else {}, on_vector=on_vector, on_matrix=on_matrix,
             cache=float(p["cache"]), bias=float(p["bias"]), transpose=float(p["transpose"]), huge=float(p["huge"]),
             serial=float(p["serial"]) if run.kind == "cpu" else 0.0,
-            launch=float(p["launch"]) if run in self.samples or _is_alone(run) else None,
+            call=float(p["call"]) if _is_called(run) else 0.0,
+            launch=float(p["launch"]) + self.model.queued[index] if run in self.samples or run.kind == "gpu" else None,
             host_op=float(p["host_op"]) * mean if eager else None,
             host=dict(zip(HOSTS, map(float, p["host"] / mean), strict=True)) if eager else {},
             kind=run.kind, architecture=run.architecture, segment=run.segment, samples=self.samples.get(run, 0), **about,
@@ -481,7 +504,7 @@ def calibrations_of(
 
     def entry(run: Run) -> dict[str, Any]:
         precisions = tuple(dict.fromkeys(sample.precision for sample, row in zip(samples, rows, strict=True) if row.run == run))
-        written = fresh and fresh * found.scalar(run, "fresh")
+        written = fresh and fresh / hardware.units * found.scalar(run, "fresh")
         return plain(replace(found.calibration(run, devices=(), precisions=precisions, **about), fresh=written))
 
     return [entry(run) for run in found.model.runs]

@@ -13,12 +13,14 @@ from typing import NoReturn
 
 from roofline.errors import RooflineError
 from roofline.tracing.source import several
+from roofline.transforms.changes import parse_changes
 from roofline.transforms.modes import LAYOUTS, MODES
 from roofline.transforms.precision import PRECISIONS
 
 REQUIRED = ("dataset", "device", "model", "mode", "precision", "batch", "image_size", "latency_ms")
-OPTIONAL = ("family", "layout", "source", "note")
-"""Columns of a table of timings; *latency_ms* is for the whole batch, an empty *layout* means nchw."""
+OPTIONAL = ("family", "layout", "what_if", "source", "note")
+"""Columns of a table of timings; *latency_ms* is for the whole batch, an empty *layout* means nchw, *what_if* holds what-ifs with
+spaces between them (such as `cuda-graphs`), under which the network was timed."""
 
 LARGEST = 2**20
 """Batch and image size that no table exceeds."""
@@ -31,7 +33,7 @@ FILTERS = ("datasets", "devices", "models", "modes", "precisions")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One timing of one network: *seconds* for the whole batch, under which conditions, and who says so."""
+    """One timing of one network: *seconds* for the whole batch, under which conditions (*what_if* among them), and who says so."""
 
     dataset: str
     device: str
@@ -45,6 +47,7 @@ class Published:
     seconds: float
     source: str
     note: str
+    what_if: str = ""
 
     @property
     def excluded(self) -> str:
@@ -228,6 +231,14 @@ class _Line:
             value = math.nan
         return value * 1e-3 if 0 < value < math.inf else self.refuse(column, "use milliseconds above 0")
 
+    def what_ifs(self, column: str) -> str:
+        """Return what-ifs that exist, with spaces between them."""
+        texts = self.cells[column].split()
+        try:
+            return " ".join(parse_changes(texts).texts)
+        except RooflineError as error:
+            self.refuse(column, str(error))
+
     def refuse(self, column: str, fix: str) -> NoReturn:
         """Raise for the cell in *column*."""
         raise RooflineError(f"{self.path}, line {self.number}, column {column}: bad value {self.cells[column][:60]!r}; {fix}")
@@ -247,4 +258,5 @@ def _row(line: _Line) -> Published:
         seconds=line.milliseconds("latency_ms"),
         source=line.cells["source"],
         note=line.cells["note"],
+        what_if=line.what_ifs("what_if"),
     )

@@ -21,6 +21,7 @@ from roofline.measurement.measurement import Measurement
 from roofline.measurement.published import Published, families, read, sample, select
 from roofline.tracing.source import several, trace
 from roofline.tracing.spec import ModelSpec
+from roofline.transforms.changes import parse_changes
 
 MODELS = ("efficientnet_b0", "resnet50", "mobilenetv2_100")
 """Networks that are timed where none is named."""
@@ -278,9 +279,9 @@ def _predicted(model: str, image_size: int, rows: Sequence[Published], *, cache:
         graph = trace(model, image_size=image_size, cache=cache)
     except Exception as error:  # a network that fails is a result
         return {row: _failure(row, error) for row in rows}
-    groups: dict[tuple[str, str, str, str], list[Published]] = {}
+    groups: dict[tuple[object, ...], list[Published]] = {}
     for row in rows:
-        groups.setdefault((row.device, row.precision, row.mode, row.layout), []).append(row)
+        groups.setdefault((row.device, row.precision, row.mode, row.layout, row.what_if), []).append(row)
     return dict(outcome for members in groups.values() for outcome in _priced(graph, members))
 
 
@@ -289,7 +290,11 @@ def _priced(graph: Graph, rows: Sequence[Published]) -> Iterator[tuple[Published
     first, batches = rows[0], sorted({row.batch for row in rows})
     try:
         device = load_hardware(first.device)
-        grid = analyze_grid(graph, [device], batches, precisions=[first.precision], mode=first.mode, layout=first.layout)
+        change = parse_changes(first.what_if.split())
+        grid = analyze_grid(
+            graph, [device], batches, precisions=[first.precision], mode=first.mode, layout=first.layout, changes=change.texts,
+            change=change,
+        )  # fmt: skip
         found = dict(zip(batches, grid, strict=True))
         points = [(row, _point(_case(row), row.seconds, found[row.batch])) for row in rows]
     except Exception as error:

@@ -38,8 +38,8 @@ WHAT_IFS: tuple[tuple[str, ...], ...] = ((), ("cuda-graphs",), ("fold-bn",), ("f
 """What-ifs to choose from, beside those asked for."""
 
 IMPLIED: dict[str, frozenset[str]] = {
-    "compiled": frozenset({"fuse-pointwise", "cuda-graphs"}),
-    "engine": frozenset({"fold-bn", "fuse-pointwise", "fuse-all", "cuda-graphs"}),
+    "compiled": frozenset({"fuse-pointwise"}),
+    "engine": frozenset({"fold-bn", "fuse-pointwise", "fuse-all"}),
     "ideal": frozenset({"fold-bn", "fuse-pointwise", "fuse-all", "cuda-graphs"}),
 }
 """What-ifs that a mode does itself, or nearly: they are priced there only when asked for."""

@@ -209,7 +209,7 @@ CHANGES: Mapping[str, Change] = {
         read=_capacity, form="SIZE", such="such as 32MiB", optional=True,
     ),
     "cuda-graphs": Change(
-        "capture the launches once and replay them, without a host that dispatches op by op", "fixed shapes; a GPU",
+        "capture the launches once and replay them, without a host that dispatches or calls", "fixed shapes; a GPU",
         rerun=lambda way, _: replace(way, replayed=True),
     ),
     "channels-last": Change(

@@ -19,8 +19,8 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 class Way:
     """How a network is run: by whom, and in which order its images lie in memory.
 
-    *replayed* launches come from a captured graph, so that no host dispatches op by op. *capacity* is the on-chip memory in bytes
-    that mode `ideal` may use; None is that of the device.
+    *replayed* launches come from a captured graph, so that no host dispatches op by op or calls an engine. *capacity* is the
+    on-chip memory in bytes that mode `ideal` may use; None is that of the device.
     """
 
     mode: Mode

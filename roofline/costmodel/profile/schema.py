@@ -218,13 +218,14 @@ class CalibrationEntry(Entry):
     date: str
     spread: SpreadEntry
     launch_us: Positive | None = None
+    call_us: Positive | None = None
     host_op_us: Positive | None = None
     host: dict[HostKind, Share] = {}
     cache: Share = 1.0
     bias: Share = 1.0
     transpose: Share = 1.0
     huge: Share = 1.0
-    fresh_gbps: Positive | None = None
+    fresh_gbps_per_core: Positive | None = None
     serial: Annotated[float, Field(ge=0, lt=1)] = 0.0
     on_vector: ShapeEntry
     on_matrix: ShapeEntry
@@ -234,8 +235,10 @@ class CalibrationEntry(Entry):
 
     def calibration(self) -> Calibration:
         """Convert to base units."""
-        converted = ("spread", "launch_us", "host_op_us", "fresh_gbps", "on_vector", "on_matrix", "devices", "precisions")
-        plain: dict[str, Any] = self.model_dump(exclude=set(converted))
+        converted = {
+            "spread", "launch_us", "call_us", "host_op_us", "fresh_gbps_per_core", "on_vector", "on_matrix", "devices", "precisions",
+        }  # fmt: skip
+        plain: dict[str, Any] = self.model_dump(exclude=converted)
         return Calibration(
             **plain,
             devices=tuple(self.devices),
@@ -243,8 +246,9 @@ class CalibrationEntry(Entry):
             on_vector=Shape(**self.on_vector.model_dump()),
             on_matrix=Shape(**self.on_matrix.model_dump()),
             launch=self.launch_us * 1e-6 if self.launch_us else None,
+            call=self.call_us * 1e-6 if self.call_us else 0.0,
             host_op=self.host_op_us * 1e-6 if self.host_op_us else None,
-            fresh=self.fresh_gbps * 1e9 if self.fresh_gbps else None,
+            fresh=self.fresh_gbps_per_core * 1e9 if self.fresh_gbps_per_core else None,
             spread=(self.spread.networks[0], self.spread.networks[1]),
             elsewhere=(self.spread.devices[0], self.spread.devices[1]),
             per_kernel=(self.spread.kernels[0], self.spread.kernels[1]),
