@@ -168,7 +168,7 @@ def test_t4_keeps_datasheet_ceiling_and_sustained_rates_apart() -> None:
 
 def test_measured_patterns_of_memory_stay_apart() -> None:
     dram = load_hardware("v100-pcie").memory[0]
-    assert (dram.read, dram.write, dram.copy) == (867e9, 897e9, 809e9)
+    assert (dram.read, dram.write, dram.copy) == (867e9, 897e9, 766e9)
 
 
 def test_launch_overheads_are_in_seconds() -> None:

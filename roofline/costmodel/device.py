@@ -71,7 +71,8 @@ class Engine:
 class MemoryLevel:
     """Describe one level of memory: size in bytes and bandwidths in B/s, summed over the whole chip.
 
-    *read*, *write* and *copy* are what tuned code reached; copy counts the bytes read and the bytes written.
+    *read* and *write* are what tuned code reached, *copy* what a copy in PyTorch did (bytes read and written), of which calibrations
+    hold shares.
     """
 
     name: str

@@ -92,7 +92,7 @@ _COMMON = {"kind": (0.03, 0.2), "mode": (0.03, 0.15), "layout": (0.05, 0.1), "de
 _CPU_COMMON = 0.15
 _LAUNCH, _HOST_OP, _HOST_WEIGHT = 0.5, 0.25, 0.5
 _STARTED = (4e-6, 0.25)
-"""Seconds in which a kernel of a captured graph starts and ends on a GPU, and their spread: fits to engines found 3.8 to 6.6 us on a T4, a
+"""Seconds in which a kernel of a captured graph starts and ends on a GPU, and their spread: fits to engines found 3.8 to 6.7 us on a T4, a
 V100 and an A100 (2026-11-22). What profiles know is an empty kernel's, about 1 us; timings of large batches do not tell. One that was
 launched in a stream takes as much more as an empty one does."""
 _CALL = (50e-6, 0.7)
