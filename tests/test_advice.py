@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import nn
 import roofline
 from roofline.cli import run
 from roofline.costmodel.analyze import analyze_grid
+from roofline.costmodel.hardware import load_hardware
 from roofline.studies.advice import RATIO_SPREAD, Advised, advise
 from roofline.studies.advised import lines
 from roofline.studies.options import STEPS, Option, options_for
@@ -116,6 +118,21 @@ def test_changes_are_ranked_by_the_seconds_they_save(advice: roofline.Advice) ->
     assert saved == sorted(saved, reverse=True)
     assert saved[-1] > 0
     assert advice.best is advice.ranked[0]
+
+
+def test_a_step_that_adds_nothing_to_another_is_not_put_together_with_it(advice: roofline.Advice) -> None:
+    assert "cuda-graphs + fold-bn" in {option.name for option in options_for(load_hardware("t4"), "engine", "fp32", "nchw")}
+    names = {a.option.name for a in advise("efficientnet_b0", "t4", mode="engine").ranked}
+    assert {"cuda-graphs", "fp16"} <= names
+    assert "cuda-graphs + fold-bn" not in names  # an engine folds them anyway
+    saved = {a.option.parts: a.saved for a in advice.ranked}
+    assert frozenset({"fp16", "engine", "cuda-graphs"}) in saved
+    assert all(saved.get(parts - {part}, 0.0) < seconds for parts, seconds in saved.items() for part in parts)
+
+
+def test_savings_too_small_to_matter_are_not_named() -> None:
+    text = str(advise("efficientnet_b0", "t4", mode="engine", precision="fp16"))
+    assert re.search(r"fuse-se .*\n  saves in pointwise conv [0-9.]+ us\n", text)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def advise(
     before = _at(priced[_way(today)], batch)
     found = [Advised(o, before, _at(priced[_way(run)], batch * run.times)) for o, run in zip(options, runs, strict=True)]
     fitting = [a for a in found if a.after.peak_memory <= device.memory_size]
-    ranked = sorted((a for a in fitting if a.share >= WORTH), key=lambda a: -a.saved)
+    ranked = sorted((a for a in fitting if a.share >= WORTH and not _idle(a, fitting)), key=lambda a: -a.saved)
     return Advice(
         before,
         tuple(a for a in ranked if not a.option.bound),
@@ -199,6 +199,12 @@ def advise(
         tuple(a.option.name for a in fitting if a.share < WORTH),
         tuple(a.option.name for a in found if a.after.peak_memory > device.memory_size),
     )
+
+
+def _idle(advised: Advised, others: Sequence[Advised]) -> bool:
+    """Tell whether some step of a combination adds nothing: the rest of it, which is among *others*, saves as much."""
+    parts = advised.option.parts
+    return any(other.option.parts < parts and other.saved > advised.saved - WORTH * advised.before.latency for other in others)
 
 
 def _over(today: Option, option: Option) -> Option:

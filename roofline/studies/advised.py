@@ -15,7 +15,8 @@ SCHEMA = 1
 """Version of the JSON form."""
 
 HEADER = ("change", "time", "saves", "share", "80 % between")
-SHOWN_PLACES = 3
+SHOWN_PLACES, SHOWN_FROM = 3, 0.01
+"""Kinds of op that are named where a change saves, and the share of the most that one must save to be."""
 SHOWN_LAYERS = 10
 
 RULE = (
@@ -137,10 +138,11 @@ def _cells(a: Advised) -> tuple[str, ...]:
 
 def _places(saved: Mapping[str, float]) -> str:
     """Name where most is saved, and what it costs elsewhere."""
-    gains = [(name, seconds) for name, seconds in saved.items() if seconds > 0][:SHOWN_PLACES]
+    most = max(saved.values(), default=0.0)
+    gains = [(name, seconds) for name, seconds in saved.items() if seconds > SHOWN_FROM * most][:SHOWN_PLACES]
     worst = min(saved.items(), key=lambda pair: pair[1], default=("", 0.0))
     text = ", ".join(f"{name} {units.seconds(seconds)}" for name, seconds in gains)
-    if gains and worst[1] < -0.05 * gains[0][1]:
+    if gains and worst[1] < -0.05 * most:
         text += f"; costs {units.seconds(-worst[1])} more in {worst[0]}"
     return text
 

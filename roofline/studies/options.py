@@ -37,6 +37,11 @@ class Option:
         )  # fmt: skip
 
     @property
+    def parts(self) -> frozenset[str]:
+        """Names of the steps that were put together."""
+        return frozenset(self.name.split(" + "))
+
+    @property
     def changes(self) -> frozenset[str]:
         """What it changes: the `mode`, `precision`, `layout` or `batch` of the whole run, or the `graph` alone."""
         whole = {"mode": self.mode, "precision": self.precision, "layout": self.layout, "batch": self.times > 1 or None}
@@ -74,8 +79,9 @@ STEPS: Mapping[str, Option] = {
 
 TOGETHER: Sequence[tuple[str, ...]] = (
     (HALF, "channels-last"), (HALF, "compiled"), (HALF, "engine"), ("compiled", "batch x 8"), ("engine", "batch x 8"), (HALF, "batch x 8"),
-    (HALF, "engine", "batch x 8"), ("cuda-graphs", "fold-bn"), ("cuda-graphs", "fold-bn", HALF), ("engine", "int8"),
-    ("engine", "int8", "batch x 8"), ("engine", "prune=0.5"), (HALF, "engine", "prune=0.5"), (HALF, "engine", "sparse=2:4"),
+    (HALF, "engine", "batch x 8"), ("engine", "cuda-graphs"), (HALF, "engine", "cuda-graphs"), ("cuda-graphs", "fold-bn"),
+    ("cuda-graphs", "fold-bn", HALF), ("engine", "int8"), ("engine", "int8", "batch x 8"), ("engine", "prune=0.5"),
+    (HALF, "engine", "prune=0.5"), (HALF, "engine", "sparse=2:4"),
 )  # fmt: skip
 """Steps that are often taken together."""
 
