@@ -164,6 +164,16 @@ def test_a_small_product_does_not_name_the_kernel_of_what_it_is_multiplied_with(
     assert found.macs[0, -1] == 4 * 8  # the product still counts
 
 
+def test_many_products_in_one_kernel_are_named_by_the_sort_that_does_most_of_their_work() -> None:
+    stem = nn.Conv2d(8, 32, 7, stride=2, padding=3)  # more FLOPs than any one of the others
+    graph = traced(nn.Sequential(stem, *(nn.Conv2d(32, 32, 3, padding=1) for _ in range(3))), (1, 8, 32, 32))
+    (kernel,) = execute(graph, "ideal", 1e8).kernels
+    found = tabulate(replace(graph, kernels=(kernel,)), (1,))
+    assert (found.taps[0, 0], found.stride[0, 0]) == (9, 1)
+    stem_flops, others = (sum(tabulate(graph, (1,)).matrix_flops[0][i]) for i in (slice(0, 1), slice(1, None)))
+    assert others / 3 < stem_flops < others
+
+
 def test_products_in_one_kernel_fill_a_chip_as_they_would_one_after_another() -> None:
     graph = traced(nn.Sequential(nn.Conv2d(64, 4, 1), nn.ReLU(), nn.Conv2d(4, 64, 1)), (1, 64, 5, 5))  # 100 results, then 1600
     (kernel,) = execute(graph, "ideal", 1e6).kernels

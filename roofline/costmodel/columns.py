@@ -30,7 +30,7 @@ _SUMMED = ("macs", "matrix_flops", "vector_flops")
 class Columns:
     """Quantities of every kernel: arrays are (batches, kernels), or (kernels,) where the batch does not matter.
 
-    *rows*, *columns*, *depth*, *groups*, *taps*, *stride* and *bias* are those of the kernel's anchor, its op with the most FLOPs.
+    *rows*, *columns*, *depth*, *groups*, *taps*, *stride* and *bias* are those of the kernel's anchor, its main op.
     *results* are those of the anchor, or of several products their mean, in which each counts by the work that it takes.
     *pruned* tells whether the anchor's weights are 2:4 sparse. *matrix_dtype* and *vector_dtype* are names. *ops* counts what
     the host dispatches, *views* what launches nothing.
@@ -266,16 +266,28 @@ def _results(per_op: Mapping[str, Floats], home: Ints, anchors: Ints) -> Floats:
 def _anchor(kernel: Sequence[int], works: Sequence[Work]) -> int:
     """Choose the op that names a kernel: the one with the most FLOPs, then the largest output; products before others.
 
-    A product of few FLOPs beside another op of many (the gate of a squeeze-excite, and what it is multiplied with) is a detail.
+    Of many products (a chain that stays on the chip), it is a typical one of the sort that has the most FLOPs. A product of few FLOPs
+    beside another op of many (the gate of a squeeze-excite, and what it is multiplied with) is a detail.
     """
-    least = max((works[i].vector_flops for i in kernel if not works[i].macs), default=0.0) / _DETAIL
+    least = max((_flops(works[i]) for i in kernel if not works[i].macs), default=0.0) / _DETAIL
+    sorts: dict[tuple[object, ...], list[int]] = {}
+    for i in kernel:
+        if works[i].macs and _flops(works[i]) >= least:
+            sorts.setdefault((works[i].kind, works[i].taps, works[i].stride > 1), []).append(i)  # as libraries tell them apart
+    if sorts:
+        return _typical(max(sorts.values(), key=lambda alike: sum(_flops(works[i]) for i in alike)), works)
+    return max(kernel, key=lambda i: (works[i].kind != "view", _flops(works[i]), works[i].rows, -i))
 
-    def rank(i: int) -> tuple[bool, bool, float, float, int]:
-        w = works[i]
-        flops = w.matrix_flops + w.vector_flops
-        return w.kind != "view", w.macs > 0 and flops >= least, flops, w.rows, -i
 
-    return max(kernel, key=rank)
+def _typical(products: Sequence[int], works: Sequence[Work]) -> int:
+    """Choose the product in the middle: as many FLOPs are in those with shorter sides as in those with longer ones."""
+    by_side = sorted(products, key=lambda i: min(works[i].depth, works[i].columns))
+    done = np.cumsum([_flops(works[i]) for i in by_side])
+    return by_side[int(np.searchsorted(done, done[-1] / 2))]
+
+
+def _flops(w: Work) -> float:
+    return w.matrix_flops + w.vector_flops
 
 
 def _compute_dtype(kernel: Sequence[int], works: Sequence[Work], dtypes: Sequence[str], *, matrix: bool) -> str:

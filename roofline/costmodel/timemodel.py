@@ -133,11 +133,14 @@ def totals(few: Demand, which: Ints, fleet: Fleet) -> tuple[Floats, Floats]:
     workload = describe(few, through, fleet)
     _, _, busy = _busy(workload, fleet)
     launch, host = _issue(workload, fleet)
-    if fleet.waits or fleet.call.any():  # each kernel waits for all before it, or the first for the call
+    if fleet.waits:  # each kernel waits for all before it
         busy, launch, host = (values.take(which, axis=-1) for values in (busy, launch, host))
-        seconds = busy + _called(_overhead(launch, host, busy, fleet), fleet)
+        seconds = busy + _overhead(launch, host, busy, fleet)
     else:
-        seconds = (busy + _overhead(launch, host, busy, fleet)).take(which, axis=-1)
+        overhead = _overhead(launch, host, busy, fleet)
+        seconds = (busy + overhead).take(which, axis=-1)
+        first = which[:1]
+        seconds[..., :1] = busy.take(first, axis=-1) + _called(overhead.take(first, axis=-1), fleet)
     return seconds.sum(axis=-1), limits(few, fleet).take(which, axis=-1).sum(axis=-1)
 
 
