@@ -582,6 +582,24 @@ SUSPECTS = (
         unseen="device",
     ),
     Suspect(
+        "Networks with squeeze-excite in TensorRT on the T4, with the T4 never measured",
+        "The other small networks in engines come from TensorRT 8.0 on a V100, where a kernel takes longer to start; the T4's were made by "
+        "a later one, which may join more of their small kernels.",
+        Pick(("kecam-*",), models=("tf_efficientnet_b[0-4]", "tf_mobilenetv3*", "mobilenetv3*", "tinynet*", "fbnetv3*")),
+        ("ResNets", Pick(("kecam-*",), models=("resnet*", "resnext*"))),
+        fast=False,
+        unseen="device",
+    ),
+    Suspect(
+        "Small ConvNeXts on the i9",
+        "They hand maps that a norm over channels has turned to channels-last to 1x1 convolutions; compiled so on an EPYC, a block of 80 "
+        "channels takes 2.2 ms, and 0.5 ms without its norm, which alone takes 0.07 ms: convolution and copies take the rest. Larger "
+        "ConvNeXts use linear layers there.",
+        Pick(("timm-i9*",), models=("convnext*_atto*", "convnext*_femto*", "convnext*_pico*", "convnext*_nano*")),
+        ("larger ones", Pick(("timm-i9*",), models=("convnext*_tiny*", "convnext*_small*", "convnext*_base*", "convnext*_large*"))),
+        guess=False,
+    ),
+    Suspect(
         "Paddle's engines on the V100, with the V100 never measured",
         "Of engines in fp32, nine timings of three networks on a T4 are known then, and none of a grouped convolution.",
         Pick(("paddleclas-v100*",)),
