@@ -592,9 +592,8 @@ SUSPECTS = (
     ),
     Suspect(
         "Small ConvNeXts on the i9",
-        "They hand maps that a norm over channels has turned to channels-last to 1x1 convolutions; compiled so on an EPYC, a block of 80 "
-        "channels takes 2.2 ms, and 0.5 ms without its norm, which alone takes 0.07 ms: convolution and copies take the rest. Larger "
-        "ConvNeXts use linear layers there.",
+        "They have 1x1 convolutions where larger ones have linear layers; the cause is not known. (On an EPYC, ConvNeXt-Atto was "
+        "predicted at 0.75 of its time at batch 1, ConvNeXt-Tiny at 1.0.)",
         Pick(("timm-i9*",), models=("convnext*_atto*", "convnext*_femto*", "convnext*_pico*", "convnext*_nano*")),
         ("larger ones", Pick(("timm-i9*",), models=("convnext*_tiny*", "convnext*_small*", "convnext*_base*", "convnext*_large*"))),
         guess=False,
