@@ -22,7 +22,7 @@ def relu(name: str = "relu") -> Graph:
 def rented(name: str, bandwidth: float, usd: float | None, **more: object) -> Hardware:
     """A device that copies so many B/s, launches in 1 us in an engine, and costs *usd* an hour."""
     price = None if usd is None else Price(usd, "hand.xlarge", "nowhere", "2026", "hand")
-    made = device(memory=(level("dram", 1e9, 2 * bandwidth, bandwidth),))
+    made = device(launch=1e-6, memory=(level("dram", 1e9, 2 * bandwidth, bandwidth),))
     return replace(made, id=name, price=price, **more)  # type: ignore[arg-type]
 
 

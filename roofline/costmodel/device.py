@@ -111,7 +111,7 @@ class Overheads:
 
     @property
     def graph(self) -> float:
-        """Give the same inside a CUDA graph or a compiled engine."""
+        """Give the same inside a captured CUDA graph."""
         return self.graph_source.value
 
     @property
@@ -135,8 +135,8 @@ class Overheads:
         return max(self.launch - self.graph, 0.0)
 
     def launch_in(self, mode: Mode) -> float:
-        """Give the time of a launch in *mode*."""
-        return {"eager": self.launch, "compiled": self.compiled}.get(mode, self.graph)
+        """Give the time of a launch in *mode*, in a stream."""
+        return self.compiled if mode == "compiled" else self.launch
 
 
 @dataclass(frozen=True, slots=True)

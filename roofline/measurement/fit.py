@@ -59,7 +59,7 @@ DEPTHWISE = ("depthwise 3", "depthwise 5", "depthwise 7")
 OUTPUTS = 2048
 """Results for each multiprocessor that keep half of matrix engines of 1 TFLOP/s busy. The timings leave it open: left free, fits put it
 anywhere from 500 to 6,500, and predict networks left out no better (2026-11-22), but products timed alone, which no fit saw, worse:
-at 3,650 to 6,470 those in fp16 on a V100 took 0.68 of the prediction (median), here 0.81."""
+at 3,650 to 6,470 those in fp16 on a V100 took 0.68 of the prediction (median), here 0.82."""
 
 _MEMORY = {
     **dict.fromkeys(CLASSES, 0.8), **dict.fromkeys(STREAMS, 1.0), "broadcast": 0.95, **dict.fromkeys(DEPTHWISE, 0.6), "depthwise wide": 0.2,

@@ -168,7 +168,7 @@ def _pattern(known: dict[str, Figure], pattern: str, peak: Figure) -> Figure:
 
 
 def _overheads(entry: OverheadsEntry) -> Overheads:
-    figures = (entry.launch, entry.graph, entry.compiled or entry.graph, entry.host_op, entry.host_view)
+    figures = (entry.launch, entry.graph, entry.compiled or entry.launch, entry.host_op, entry.host_view)
     return Overheads(*(figure.figure(1e-6) for figure in figures))
 
 

@@ -148,7 +148,7 @@ class MemoryEntry(Entry):
 
 
 class OverheadsEntry(Entry):
-    """Hold the overheads in microseconds; *compiled* is that of *graph* where it is not given."""
+    """Hold the overheads in microseconds; *compiled* is that of *launch* where it is not given."""
 
     launch: FigureEntry
     graph: FigureEntry
