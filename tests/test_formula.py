@@ -27,6 +27,7 @@ class Ask:
     bias: Any = 1.0
     transpose: Any = 2.0
     fresh: Any = 4.0
+    packed: Any = 6.0
     depth: Any = 30.0
     columns: Any = 8.0
     pace: Any = 1.0
@@ -45,6 +46,7 @@ E = Efficiency(
     bias=0.5,
     transpose=0.8,
     fresh=2.0,
+    packing=3.0,
     crowd=1.5,
 )
 
@@ -65,7 +67,7 @@ def test_the_parts_of_a_kernel_by_hand() -> None:
             "other": 6.0,  # 1 s at a quarter, crowded
             "compute": 24.0,  # both engines at once
             "memory": 9.0,  # DRAM's 3 s exceed the 2 s of a cache twice as fast; at half, crowded
-            "passes": 6.5,  # 1 s at half, 2 s at 4/5, and 4 B at 2 B/s
+            "passes": 12.75,  # 1 s at half, 2 s at 4/5, 4 B at 2 B/s and 6 B at 3 B/s: 8.5 s, crowded
             "fill": 0.25,  # 100 results where 300 reach a half
         }
     )
@@ -98,7 +100,7 @@ def test_what_a_shape_costs_takes_as_long_on_a_faster_engine() -> None:
 def test_without_losses_a_kernel_takes_its_seconds_at_the_ceilings() -> None:
     whole = Efficiency(**{field.name: float(field.name not in ("depth", "columns", "outputs")) for field in fields(Efficiency)})
     found = priced(Ask(), whole)
-    assert found == pytest.approx({"matrix": 2.0, "other": 1.0, "compute": 2.0, "memory": 4.0, "passes": 7.0, "fill": 1.0})
+    assert found == pytest.approx({"matrix": 2.0, "other": 1.0, "compute": 2.0, "memory": 4.0, "passes": 13.0, "fill": 1.0})
     assert priced(Ask(outputs=0.0), whole)["fill"] == 1.0  # a kernel that writes nothing is not divided by nothing
 
 

@@ -164,6 +164,7 @@ def test_what_a_call_of_an_engine_takes_is_borrowed_from_engines_alone() -> None
 def test_what_new_memory_costs_a_core_is_borrowed() -> None:
     found = calibration_for(cpu("new"), "eager", "nchw", [of(cpu("one"), fresh=1e9), of(cpu("two"), fresh=4e9)])
     assert found.fresh == pytest.approx(2e9)
+    assert calibration_for(cpu("new"), "eager", "nchw", [of(cpu("one"), packing=1e9), of(cpu("two"))]).packing == pytest.approx(1e9)
 
 
 def test_how_cores_crowd_each_other_is_borrowed() -> None:

@@ -1,5 +1,6 @@
 """Workloads: the class of every kernel, what it asks of a device of round numbers, and which parameters it meets."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from roofline.costmodel.fleet import Fleet, through_levels
 from roofline.costmodel.formula import Efficiency
 from roofline.costmodel.workload import Workload, describe, efficiency
 from roofline.graph import Graph
+from roofline.tracing.source import trace
 from roofline.transforms.modes import Layout, Mode, execute
 from roofline.transforms.precision import to_precision
 
@@ -317,6 +319,66 @@ def test_a_depthwise_convolution_is_huge_where_offsets_of_32_bits_end(model: nn.
         assert row(asked(model, image, on=device(kind=kind), mode=mode, layout=layout).huge) == [False]
 
 
+# --- images whose layout compiled code hides ---------------------------------------------------------------------------
+
+
+class Normed(nn.Module):
+    """Layer norm over the channels of an image, through permuted views, before another layer, which gets the first *part* of them."""
+
+    def __init__(self, after: nn.Module, part: int = 8) -> None:
+        super().__init__()
+        self.norm, self.after, self.part = nn.LayerNorm(8), after, part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise with the channels last, and go on with them first."""
+        normed = self.norm(x.permute(0, 2, 3, 1))
+        return self.after((normed if self.part == 8 else normed[..., : self.part]).permute(0, 3, 1, 2))
+
+
+def turned(model: nn.Module, batch: int = 1, *, mode: Mode = "compiled", kind: DeviceKind = "cpu") -> float:
+    """Count the bytes that *model* moves to turn images over: those that come in hold 1,024 numbers each."""
+    return float(asked(model, (batch, 8, 8, 16), on=device(kind=kind), mode=mode).transpose.sum()) * 80e9
+
+
+@pytest.mark.parametrize(
+    ("after", "moved"),
+    [
+        (conv(8, 16, 1), 2 * 2 * (4_096 + 8_192)),  # copied to plain layout, and to blocks; from blocks, and back: each read and written
+        (conv(8, 8, groups=8), 2 * 2 * (4_096 + 4_096)),
+        (conv(8, 16), 0),  # weights with a window tell their layout
+        (nn.Conv2d(8, 16, 2, 2), 0),
+        (nn.Identity(), 0),
+    ],
+)
+def test_compiled_code_on_a_cpu_hides_the_layout_of_one_image_behind_a_view(after: nn.Module, moved: float) -> None:
+    assert turned(Normed(after)) == pytest.approx(moved)
+
+
+def test_nothing_is_hidden_of_more_images_or_parts_or_without_a_view_or_elsewhere() -> None:
+    model = Normed(conv(8, 16, 1))
+    assert turned(model, 2) == 0
+    assert turned(nn.Sequential(nn.BatchNorm2d(8), conv(8, 16, 1))) == 0
+    assert turned(Normed(conv(4, 16, 1), part=4)) == 0
+    assert [turned(model, mode=mode) for mode in ("eager", "engine", "ideal")] == [0, 0, 0]
+    assert turned(model, kind="gpu") == 0
+
+
+def test_images_are_counted_at_the_batch_that_is_asked_for() -> None:
+    graph = execute(trace(Normed(conv(8, 16, 1)), (1, 8, 8, 16)), "compiled", 0.0)
+    assert tabulate(graph, [1, 2]).turned.sum(axis=1).tolist() == [2, 0]  # the norm reads a view too
+    assert tabulate(replace(graph.with_batch(2), batch=None), [1]).turned.sum() == 0
+
+
+@pytest.mark.parametrize(("after", "plain"), [(conv(8, 16, 1), True), (conv(8, 8, groups=8), True), (nn.Conv2d(8, 16, 2, 2), False)])
+def test_pytorch_does_not_see_the_layout_of_an_image_with_a_stride_of_0(after: nn.Module, plain: bool) -> None:
+    image = torch.randn(1, 8, 64, 64).to(memory_format=torch.channels_last)
+    hidden = image.as_strided(image.shape, (0, *image.stride()[1:]))  # as torch.compile hands on a permuted view of its own result
+    layer = copy.deepcopy(after) if plain else copy.deepcopy(after).to(memory_format=torch.channels_last)  # where weights have two layouts
+    with torch.inference_mode():
+        assert layer(image).is_contiguous(memory_format=torch.channels_last)
+        assert layer(hidden).is_contiguous(memory_format=torch.channels_last) is not plain
+
+
 # --- memory asked of the system ----------------------------------------------------------------------------------------
 
 LARGE_IMAGE = (8, 16, 256, 256)
@@ -359,8 +421,27 @@ def test_compiled_code_on_a_cpu_reorders_weights_each_time(kind: DeviceKind, mod
     assert [value / MEBIBYTES_32 for value in row(found.fresh)] == pytest.approx([fresh])
 
 
-def test_what_new_memory_costs_is_free_until_it_is_measured() -> None:
-    assert met(torch.sigmoid, IMAGE).fresh == np.inf
+@pytest.mark.parametrize(
+    ("kind", "mode", "model", "packed"),
+    [
+        ("cpu", "compiled", conv(8, 16), 8 * 16 * 9),
+        ("cpu", "compiled", conv(8, 16, 1), 8 * 16),
+        ("cpu", "compiled", conv(8, 8, groups=8), 8 * 9),
+        ("cpu", "compiled", nn.Linear(16, 8), 0),  # a product reads them where they are
+        ("cpu", "eager", conv(8, 16), 0),
+        ("cpu", "engine", conv(8, 16), 0),
+        ("gpu", "compiled", conv(8, 16), 0),
+    ],
+)
+def test_compiled_code_on_a_cpu_lays_out_the_weights_of_convolutions_each_time(
+    kind: DeviceKind, mode: Mode, model: nn.Module, packed: int
+) -> None:
+    assert row(asked(model, IMAGE, on=device(kind=kind), mode=mode).packed)[0] == 4 * packed
+
+
+def test_what_new_memory_and_packing_cost_is_free_until_it_is_measured() -> None:
+    assert met(torch.sigmoid, IMAGE).fresh == met(torch.sigmoid, IMAGE).packing == np.inf
+    assert efficiency(asked(torch.sigmoid, IMAGE), alone(Calibration("eager", packing=3e9))).packing == 30e9  # ten cores
     assert efficiency(asked(torch.sigmoid, IMAGE), alone(Calibration("eager", fresh=2e9))).fresh == 20e9  # ten cores
 
 

@@ -4,6 +4,7 @@ What depends on the batch is exact: tensor sizes are powers of it by constructio
 each batch, or at a few and interpolated: by every rule it is a polynomial of the batch.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,8 +33,8 @@ class Columns:
 
     *rows*, *columns*, *depth*, *groups*, *taps*, *stride* and *bias* are those of the kernel's anchor, its main op.
     *results* are those of the anchor, or of several products their mean, in which each counts by the work that it takes.
-    *pruned* tells whether the anchor's weights are 2:4 sparse. *matrix_dtype* and *vector_dtype* are names. *ops* counts what
-    the host dispatches, *views* what launches nothing.
+    *pruned* tells whether the anchor's weights are 2:4 sparse, *turned* whether it reads a single image through a permuted view.
+    *matrix_dtype* and *vector_dtype* are names. *ops* counts what the host dispatches, *views* what launches nothing.
     Edges are the tensors that cross kernel borders; *distance* is the traffic in bytes since the tensor was last
     touched (for a write: until it is touched next), its own size included, and infinite where there is no other touch;
     *edge_new* tells which are results in memory of their own.
@@ -55,6 +56,7 @@ class Columns:
     bias: Floats
     results: Floats
     pruned: NDArray[np.bool_]
+    turned: NDArray[np.bool_]
     outputs: Floats
     matrix_dtype: tuple[str, ...]
     vector_dtype: tuple[str, ...]
@@ -125,6 +127,12 @@ class Columns:
 
 WEIGHT, INPUT, OUTPUT = range(3)
 
+PERMUTING = frozenset({"permute", "transpose", "t", "swapaxes", "swapdims", "movedim", "moveaxis"})
+"""Views in another order of dimensions."""
+
+SLICING = frozenset({"split", "split_with_sizes", "tensor_split", "chunk", "unbind", "slice", "narrow", "select"})
+"""Views of a part: torch.compile hands on the strides of what they are taken from."""
+
 _DETAIL = 16
 """How many times fewer FLOPs than another op a product has that does not shape its kernel."""
 
@@ -150,6 +158,7 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
         **{name: _sum_at(home, per_op[name], count) if name in _SUMMED else per_op[name][:, anchors] for name in WORK_FIELDS},
         results=_results(per_op, home, anchors),
         pruned=np.array([bool(graph.ops[a].attrs.get(PRUNED_2_4)) for a in anchors], dtype=bool),
+        turned=np.array([_turned(graph.ops[a], graph, batches) for a in anchors], dtype=bool).reshape(-1, len(batches)).T,
         outputs=_largest_outputs(graph, numel),
         matrix_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=True) for kernel in graph.kernels),
         vector_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=False) for kernel in graph.kernels),
@@ -284,6 +293,24 @@ def _typical(products: Sequence[int], works: Sequence[Work]) -> int:
     by_side = sorted(products, key=lambda i: min(works[i].depth, works[i].columns))
     done = np.cumsum([_flops(works[i]) for i in by_side])
     return by_side[int(np.searchsorted(done, done[-1] / 2))]
+
+
+def _turned(op: Op, graph: Graph, batches: Sequence[int]) -> list[bool]:
+    """Tell at which of *batches* what *op* reads first is one image, shown by a view that permutes its dimensions."""
+    if not op.inputs or not _is_permuted(op.inputs[0], graph):
+        return [False] * len(batches)
+    image = graph.tensors[op.inputs[0]]
+    power = image.batch_powers[0] if graph.batch and image.batch_powers else 0
+    return [math.prod(image.shape[:1]) * (b / (graph.batch or 1)) ** power == 1 for b in batches]
+
+
+def _is_permuted(shown: int, graph: Graph) -> bool:
+    """Tell whether a tensor is a view that shows an activation's dimensions in another order, and all of it."""
+    names: set[str] = set()
+    while (before := graph.producer.get(shown)) is not None and graph.is_view(before):
+        names.add(before.name)
+        shown = before.inputs[0]
+    return not names.isdisjoint(PERMUTING) and names.isdisjoint(SLICING) and not is_constant(shown, graph)
 
 
 def _flops(w: Work) -> float:

@@ -34,7 +34,8 @@ _REORDERED = _TRANSPOSED | (np.arange(len(KINDS)) == _DEPTHWISE)
 
 _BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "ops", "views", "groups")
 _BY_BATCH = (
-    "matrix_flops", "vector_flops", "depth", "columns", "results", "vectors", "read_bytes", "output_bytes", "huge", "fresh", "blocked",
+    "matrix_flops", "vector_flops", "depth", "columns", "results", "vectors", "unseen", "read_bytes", "output_bytes", "huge", "fresh",
+    "blocked", "packed",
 )  # fmt: skip
 _BY_DISTANCE = ("through", "least")
 
@@ -48,11 +49,11 @@ class Demand:
     multiplied where they lie, *reordered* whether a product reads an image through a window, *biased* whether a bias is added;
     *groups* are those of a grouped convolution, else 1.
     *depth* and *columns* are the inner and outer sides of the product, in one row where the batch does not matter, and *results*
-    what it, or one of its groups, computes side by side; *vectors* tells of products that multiply one row, *huge* of depthwise images
-    that are HUGE; *read_bytes* are activations,
-    *fresh* are the bytes of new memory that a CPU's system must clear first, *blocked* those for copies of weights. *through* holds
-    the bytes that come from beyond caches as large as each of *distances*, *least* those that must, as such a cache cannot hold
-    so much: (distances, batches, kernels).
+    what it, or one of its groups, computes side by side; *vectors* tells of products that multiply one row, *unseen* of single images
+    whose layout compiled code hides, *huge* of depthwise images that are HUGE; *read_bytes* are activations,
+    *fresh* are the bytes of new memory that a CPU's system must clear first, *blocked* those for copies of weights, *packed* the weights
+    of convolutions. *through* holds the bytes that come from beyond caches as large as each of *distances*, *least* those that must, as
+    such a cache cannot hold so much: (distances, batches, kernels).
     """
 
     klass: Ints
@@ -72,11 +73,13 @@ class Demand:
     columns: Floats
     results: Floats
     vectors: Bools
+    unseen: Bools
     read_bytes: Floats
     output_bytes: Floats
     huge: Bools
     fresh: Floats
     blocked: Floats
+    packed: Floats
     through: Floats
     least: Floats
     distances: tuple[float, ...]
@@ -126,11 +129,13 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
         columns=_alike(np.where(_by_vector(columns), columns.rows, columns.columns)),
         results=columns.results / groups,
         vectors=_MULTIPLIED[columns.kind] & (columns.rows == 1),
+        unseen=_unseen(columns),
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,
         huge=huge(columns),
         fresh=fresh,
         blocked=blocked,
+        packed=columns.weight_bytes * _REORDERED[columns.kind],
         through=through,
         least=least,
         distances=tuple(distances),
@@ -181,6 +186,17 @@ def _by_vector(columns: Columns) -> Bools:
 def huge(columns: Columns) -> Bools:
     """Tell which depthwise convolutions read or write an image of HUGE numbers or more: (batches, kernels)."""
     return (columns.kind == _DEPTHWISE) & (columns.outputs * columns.stride**2 >= HUGE)
+
+
+def _unseen(columns: Columns) -> Bools:
+    """Tell which convolutions get one image, turned by a view, and weights that look the same in any layout: (batches, kernels).
+
+    torch.compile hands such a view of a result to a convolution with a stride of 0 over its only image, by which PyTorch does not
+    recognise channels-last (`is_channels_last_strides_2d`); so it looks at the weights, and a window of one pixel or one channel does
+    not tell. It copies the image to plain layout, and leaves the result in it.
+    """
+    alike = (columns.kind == _POINTWISE) | (columns.kind == _DEPTHWISE)
+    return columns.turned & alike
 
 
 def grouped(columns: Columns) -> Bools:

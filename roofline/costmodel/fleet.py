@@ -66,10 +66,11 @@ class Fleet:
 
     @cached_property
     def parameters(self) -> dict[str, Floats]:
-        """What the calibrations hold beside efficiencies, by name; *fresh* is that of all cores, infinite where new memory is free."""
+        """What the calibrations hold beside efficiencies, by name; rates are those of all cores, infinite where the work is free."""
         values = {name: [getattr(c, name) for c in self.calibrations] for name in ("cache", "bias", "transpose", "huge", "serial")}
-        pairs = zip(self.devices, self.calibrations, strict=True)
+        pairs = list(zip(self.devices, self.calibrations, strict=True))
         values["fresh"] = [d.units * c.fresh if c.fresh else np.inf for d, c in pairs]
+        values["packing"] = [d.units * c.packing if c.packing else np.inf for d, c in pairs]
         return {name: _along(row) for name, row in values.items()}
 
     @cached_property

@@ -14,7 +14,8 @@ class Efficiency:
     """Parameters of a calibration as each kernel meets them: arrays that broadcast against those of its workload.
 
     *product* is the share of its engine's ceiling that products reach, *vector* that of all other work. *depth*, *columns*
-    and *outputs* are sizes at half efficiency; *fresh* is a rate in B/s. *crowd* is how many times slower cores get by sharing.
+    and *outputs* are sizes at half efficiency; *fresh* and *packing* are rates in B/s. *crowd* is
+    how many times slower cores get by sharing.
     """
 
     memory: Any
@@ -28,6 +29,7 @@ class Efficiency:
     bias: Any
     transpose: Any
     fresh: Any
+    packing: Any
     crowd: Any
 
 
@@ -53,7 +55,7 @@ def parts(ask: Any, e: Efficiency, xp: Any) -> Parts:
     return Parts(
         compute=xp.where(ask.shared, products + other, xp.maximum(products, other)),
         memory=e.crowd * xp.maximum(ask.dram, ask.cache / e.cache) / e.memory,
-        passes=ask.bias / e.bias + ask.transpose / e.transpose + ask.fresh / e.fresh,
+        passes=e.crowd * (ask.bias / e.bias + ask.transpose / e.transpose + ask.fresh / e.fresh + ask.packed / e.packing),
         fill=outputs / (outputs + e.outputs),
         matrix=products,
         other=other,

@@ -27,12 +27,13 @@ class Workload:
 
     *matrix* and *vector* are seconds of its FLOPs at the ceilings of the engines, *dram* and *cache* seconds of its bytes
     at the copy bandwidths, *bias* and *transpose* seconds of passes that run as kernels of their own, *fresh* bytes of
-    memory that the system must clear first. *on_matrix* tells whether products use a matrix engine, *misaligned* whether their
-    channels do not suit it. *depth* and *columns* are the inner and outer sides of the product, *pace* tells how many times faster
-    than PACE its engine is, where what a small side loses takes as long on any. *outputs* are its results, or those of one of its
-    groups, for each unit of the device, and on a matrix engine for each PACE of its speed: what hides the same delays must grow with
-    the speed (Little's law). Results of which a warp computes each count LANES times. *huge* tells of images that are slow for their
-    size, *launches* counts the kernels the device starts, *others* the cores beside the first (0 on a GPU).
+    memory that the system must clear first, *packed* bytes of weights that are laid out anew. *on_matrix* tells whether products
+    use a matrix engine, *misaligned* whether their channels do not suit it. *depth* and *columns* are the inner and outer sides of
+    the product, *pace* tells how many times faster than PACE its engine is, where what a small side loses takes as long on any.
+    *outputs* are its results, or those of one of its groups, for each unit of the device, and on a matrix engine for each PACE of
+    its speed: what hides the same delays must grow with the speed (Little's law). Results of which a warp computes each count LANES
+    times. *huge* tells of images that are slow for their size, *launches* counts the kernels the device starts, *others* the cores
+    beside the first (0 on a GPU).
     """
 
     klass: Ints
@@ -46,6 +47,7 @@ class Workload:
     bias: Floats
     transpose: Floats
     fresh: Floats
+    packed: Floats
     depth: Floats
     columns: Floats
     pace: Floats
@@ -66,7 +68,6 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
     own_bias = asked.biased if eager_gpu else np.zeros_like(asked.biased)
     in_maps = eager_gpu and fleet.layout == "nchw"
     launches: Floats = np.minimum(asked.ops, 1) * np.where(own_bias, 2.0, 1.0)
-    turned = on_matrix & asked.reordered if in_maps else nothing
     pace = np.where(on_matrix, product_rate(asked, fleet) / fleet.units / PACE, 1.0) if on_gpu else np.ones((1, 1, 1))
     return Workload(
         klass=asked.klass,
@@ -78,8 +79,9 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         dram=dram,
         cache=slowest(caches),
         bias=2 * asked.output_bytes * own_bias / copy if own_bias.any() else nothing,
-        transpose=2 * (asked.read_bytes + asked.output_bytes) * turned / copy if turned.any() else nothing,
+        transpose=2 * _transposed(asked, on_matrix, fleet) / copy,
         fresh=nothing if on_gpu else _fresh(asked, fleet),
+        packed=asked.packed if fleet.kind == "cpu" and fleet.mode == "compiled" else nothing,
         depth=asked.depth,
         columns=asked.columns,
         pace=pace if _fixed_tiles(fleet) else np.ones((1, 1, 1)),
@@ -90,6 +92,19 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         views=asked.views,
         others=nothing if on_gpu else fleet.units - 1,
     )
+
+
+def _transposed(asked: Demand, on_matrix: Bools, fleet: Fleet) -> Floats:
+    """Bytes that are transposed before and after a product: each is read and written.
+
+    On a GPU, eager PyTorch does so with images in nchw, for matrix engines. On a CPU, oneDNN does so in code that torch.compile made,
+    with an image whose layout it does not see; that image was copied to plain layout before, and what reads the result turns it back.
+    """
+    if fleet.kind == "gpu" and fleet.mode == "eager" and fleet.layout == "nchw":
+        return (asked.read_bytes + asked.output_bytes) * (on_matrix & asked.reordered)
+    if fleet.kind == "cpu" and fleet.mode == "compiled" and asked.unseen.any():
+        return 2 * (asked.read_bytes + asked.output_bytes) * asked.unseen
+    return np.zeros((1, 1, 1))
 
 
 def _fixed_tiles(fleet: Fleet) -> bool:
@@ -148,5 +163,6 @@ def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:
         bias=scalars["bias"],
         transpose=scalars["transpose"],
         fresh=scalars["fresh"],
+        packing=scalars["packing"],
         crowd=1 + scalars["serial"] * workload.others,
     )

@@ -78,9 +78,14 @@ _SCALARS = {
     "matrix_depth": (30, 0.7), "vector_depth": (15, 0.7), "matrix_columns": (12, 0.7), "vector_columns": (8, 0.7),
     "group_columns": (30, 0.7), "matrix_group_outputs": (100, 1.5), "vector_group_outputs": (300, 1.5), "matrix_outputs": (OUTPUTS, 0.15),
     "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3), "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2),
-    "transpose": (0.8, 0.4), "huge": (0.3, 0.7), "fresh": (1.0, 0.5), "serial": (0.01, 1.0),
+    "transpose": (0.8, 0.4), "huge": (0.3, 0.7), "fresh": (1.0, 0.5), "packing": (1.0, 0.5),
+    "serial": (0.01, 1.0),
 }  # fmt: skip
-_CPU_SCALARS = {"cache": (1.0, 0.5)}
+_CPU_SCALARS = {"cache": (1.0, 0.5), "transpose": (0.5, 0.4), "serial": (0.025, 1.0)}
+"""Fits of 2026-11-22 found *transpose* at 0.63 on an i9-10940X and at 0.39 on an EPYC, *serial* at 0.026 on AWS c5 of 4 to 36 cores and
+at 0.036 on the i9; two cores cannot tell."""
+_PACKING = 4e9
+"""B/s of weights that a core lays out anew, about: 5.0e9 fitted on an i9-10940X, 2.4e9 on an EPYC (2026-11-22)."""
 _LOST = ("misaligned", "misaligned_groups")
 _KEPT = (*_LOST, "huge")
 """Shares that are kept of a speed, and so never exceed 1."""
@@ -167,7 +172,7 @@ class Row:
 
 
 FIELDS = (
-    "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "depth", "columns", "pace", "outputs", "klass", "shared",
+    "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "packed", "depth", "columns", "pace", "outputs", "klass", "shared",
     "on_matrix", "misaligned", "huge", "launches", "others",
 )  # fmt: skip
 
@@ -181,7 +186,7 @@ def row_of(
     fleet = Fleet((hardware,), (neutral(check_mode(mode)),), check_layout(layout))
     asked = demand(columns, fleet.distances)
     w = describe(asked, through_levels(asked, fleet), fleet)
-    w = replace(w, fresh=w.fresh / (fresh or math.inf))  # seconds, from here on
+    w = replace(w, fresh=w.fresh / (fresh or math.inf), packed=w.packed / (_PACKING * hardware.units))  # seconds, from here on
     table = np.stack([np.broadcast_to(getattr(w, name), (1, *asked.shape))[0, 0] for name in FIELDS], axis=1)
     runs = table[:, FIELDS.index("launches")] > 0
     asks, counts = np.unique(table[runs].astype(np.float32), axis=0, return_counts=True)
@@ -242,14 +247,20 @@ class Asks:
     bias: torch.Tensor
     transpose: torch.Tensor
     fresh: torch.Tensor
+    packed: torch.Tensor
     depth: torch.Tensor
     columns: torch.Tensor
     pace: torch.Tensor
     outputs: torch.Tensor
 
 
+def _reals(values: Any) -> torch.Tensor:
+    """Hold numbers in double precision: in single, a search for the best parameters halts wherever rounding hides which way is down."""
+    return torch.as_tensor(values, dtype=torch.float64)
+
+
 def _batch(rows: Sequence[Row], runs: Sequence[Run]) -> Batch:
-    table = torch.from_numpy(np.concatenate([row.asks for row in rows]))
+    table = _reals(np.concatenate([row.asks for row in rows]))
     column = {name: table[:, i].contiguous() for i, name in enumerate(FIELDS)}
     lengths = torch.tensor([len(row.asks) for row in rows])
     index = torch.repeat_interleave(torch.arange(len(rows)), lengths)
@@ -261,15 +272,15 @@ def _batch(rows: Sequence[Row], runs: Sequence[Run]) -> Batch:
     return Batch(
         asks=asks, klass=column["klass"].long(), on_matrix=column["on_matrix"] > 0, misaligned=column["misaligned"] > 0,
         huge=column["huge"] > 0, launches=column["launches"], others=column["others"],
-        counts=torch.from_numpy(np.concatenate([row.counts for row in rows])), row=index, run=row_run[index], row_run=row_run,
-        hosted=torch.tensor([row.hosted for row in rows], dtype=torch.float32),
-        views=torch.tensor([row.views * row.host_view / row.host_op for row in rows]),
+        counts=_reals(np.concatenate([row.counts for row in rows])), row=index, run=row_run[index], row_run=row_run,
+        hosted=_reals([row.hosted for row in rows]),
+        views=_reals([row.views * row.host_view / row.host_op for row in rows]),
         additive=torch.tensor([row.run.kind == "cpu" for row in rows]),
-        queued=torch.tensor([0.0 if row.replayed else row.queued for row in rows]),
+        queued=_reals([0.0 if row.replayed else row.queued for row in rows]),
         dispatched=torch.tensor([row.run.mode == "eager" and not row.replayed for row in rows]),
         called=torch.tensor([_is_called(row.run) and not row.replayed for row in rows]),
-        seconds=torch.tensor([row.seconds for row in rows]),
-        weight=torch.tensor([row.weight * sizes[row.source] ** -CROWDING for row in rows]),
+        seconds=_reals([row.seconds for row in rows]),
+        weight=_reals([row.weight * sizes[row.source] ** -CROWDING for row in rows]),
     )  # fmt: skip
 
 
@@ -282,36 +293,36 @@ class Model:
     def __init__(self, rows: Sequence[Row], runs: Sequence[Run] = ()) -> None:
         self.runs = tuple(dict.fromkeys((*(row.run for row in rows), *runs)))
         groups = tuple(dict.fromkeys(group for run in self.runs for group in run.groups))
-        self.members = torch.tensor([[float(group in run.groups) for group in groups] for run in self.runs])
+        self.members = _reals([[float(group in run.groups) for group in groups] for run in self.runs])
         cpu = {run.device for run in self.runs if run.kind == "cpu"}
         on_cpu = torch.tensor([group[1] == "cpu" or group[1] in cpu for group in groups])[:, None]
-        level = torch.tensor([_LEVELS[group[0]] for group in groups])[:, None]
-        memory = torch.tensor([[_MEMORY_SPREADS.get(name, 0.5) for name in CLASSES]])
-        scalars = [torch.tensor([{**_SCALARS, **extra}[name] for name in _SCALARS]) for extra in ({}, _CPU_SCALARS)]
-        common = torch.tensor([[_COMMON[group[0]][0], _COMMON[group[0]][1], _COMMON[group[0]][1]] for group in groups])
+        level = _reals([_LEVELS[group[0]] for group in groups])[:, None]
+        memory = _reals([[_MEMORY_SPREADS.get(name, 0.5) for name in CLASSES]])
+        scalars = [_reals([{**_SCALARS, **extra}[name] for name in _SCALARS]) for extra in ({}, _CPU_SCALARS)]
+        common = _reals([[_COMMON[group[0]][0], _COMMON[group[0]][1], _COMMON[group[0]][1]] for group in groups])
         self.spreads = {
-            "memory": torch.where(on_cpu, torch.tensor(0.4), memory) * level,
-            "vector": torch.tensor([[_VECTOR_SPREADS.get(name, 0.4) for name in CLASSES]]) * level,
-            "matrix": torch.full((1, len(CLASSES)), 0.35) * level,
+            "memory": torch.where(on_cpu, _reals(0.4), memory) * level,
+            "vector": _reals([[_VECTOR_SPREADS.get(name, 0.4) for name in CLASSES]]) * level,
+            "matrix": _reals([[0.35] * len(CLASSES)]) * level,
             "scalar": torch.where(on_cpu, scalars[1][None, :, 1], scalars[0][None, :, 1]) * level,
             "common": torch.where(on_cpu, common.clamp(min=_CPU_COMMON), common),
-            "launch": torch.tensor([_STARTED[1] if run.kind == "gpu" else _LAUNCH for run in self.runs]),
-            "call": torch.tensor([_CALL[1]]),
-            "host_op": torch.full((len(groups),), _HOST_OP),
-            "host": torch.full((2, len(HOSTS)), _HOST_WEIGHT),
+            "launch": _reals([_STARTED[1] if run.kind == "gpu" else _LAUNCH for run in self.runs]),
+            "call": _reals([_CALL[1]]),
+            "host_op": _reals([_HOST_OP] * len(groups)),
+            "host": _reals([[_HOST_WEIGHT] * len(HOSTS)] * 2),
         }
         is_cpu = torch.tensor([run.kind == "cpu" for run in self.runs])[:, None]
         self.kind = is_cpu[:, 0].long()
         starts = {"memory": _MEMORY, "vector": _VECTOR, "matrix": _MATRIX}
-        self.starts = {name: torch.log(torch.tensor([table[c] for c in CLASSES])) for name, table in starts.items()}
+        self.starts = {name: torch.log(_reals([table[c] for c in CLASSES])) for name, table in starts.items()}
         self.starts["scalar"] = torch.log(torch.where(is_cpu, scalars[1][None, :, 0], scalars[0][None, :, 0]))
         started = [_STARTED[0] if run.kind == "gpu" else _known(run, rows, "launch") for run in self.runs]
-        self.starts["launch"] = torch.log(torch.tensor(started))
+        self.starts["launch"] = torch.log(_reals(started))
         self.queued = tuple(_known(run, rows, "queued") for run in self.runs)
-        self.starts["call"] = torch.log(torch.tensor(_CALL[0])).expand(len(self.runs))
-        self.starts["host_op"] = torch.log(torch.tensor([_known(run, rows, "host_op") for run in self.runs]))
-        self.starts["host"] = torch.log(torch.tensor(list(_HOST.values())))
-        self.host_groups = self.members * torch.tensor([float(group[0] == "device") for group in groups])
+        self.starts["call"] = torch.log(_reals(_CALL[0])).expand(len(self.runs))
+        self.starts["host_op"] = torch.log(_reals([_known(run, rows, "host_op") for run in self.runs]))
+        self.starts["host"] = torch.log(_reals(list(_HOST.values())))
+        self.host_groups = self.members * _reals([float(group[0] == "device") for group in groups])
         self.offsets = {name: torch.zeros_like(spread.expand(self._shape(name, len(groups)))) for name, spread in self.spreads.items()}
 
     def _shape(self, name: str, groups: int) -> tuple[int, ...]:
@@ -359,7 +370,7 @@ def _known(run: Run, rows: Sequence[Row], name: str) -> float:
 def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
     """Predict the seconds of every row with the formula of the time model; the host's queue is simplified to a maximum."""
     k, r, on_matrix = batch.klass, batch.run, batch.on_matrix
-    one = torch.ones(())
+    one = _reals(1.0)
     grouped, on_cpu = k == _GROUPED, batch.additive[batch.row]
     filling = torch.where(on_cpu, _FILLING["cpu"][k], _FILLING["gpu"][k])
 
@@ -373,14 +384,15 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
         vector=p["vector"][r, k], depth=size("depth"), columns=torch.where(grouped, p["group_columns"][r], size("columns")),
         alignment=torch.where(batch.misaligned, lost, one),
         outputs=torch.where(grouped, size("group_outputs"), torch.where(filling, size("outputs"), 0 * one)),
-        cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], fresh=p["fresh"][r], crowd=1 + p["serial"][r] * batch.others,
+        cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], fresh=p["fresh"][r],
+        packing=p["packing"][r], crowd=1 + p["serial"][r] * batch.others,
     )  # fmt: skip
     found = parts(batch.asks, e, torch)
     started = p["launch"][r] + batch.queued[batch.row]
     kernel = joined(found.compute / found.fill, found.memory, torch) + found.passes + started * batch.launches
-    device = torch.zeros(len(batch.seconds)).index_add_(0, batch.row, kernel * batch.counts)
+    device = torch.zeros_like(batch.seconds).index_add_(0, batch.row, kernel * batch.counts)
     q = batch.row_run
-    host = p["host_op"][q] * ((batch.hosted * p["host"][q]).sum(1) + batch.views * (p["host"][q] * torch.tensor(_MIX)).sum(1))
+    host = p["host_op"][q] * ((batch.hosted * p["host"][q]).sum(1) + batch.views * (p["host"][q] * _reals(_MIX)).sum(1))
     overlapped = torch.maximum(device, host) * (1 + (torch.minimum(device, host) / torch.maximum(device, host)) ** 8) ** (1 / 8)
     alone = device + torch.where(batch.called, p["call"][q], 0.0)
     return torch.where(batch.dispatched, torch.where(batch.additive, device + host, overlapped), alone)
@@ -399,7 +411,7 @@ class Fitted:
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predict the seconds of *rows*, whose runs this fit must know."""
         with torch.no_grad():
-            return _seconds(_batch(rows, self.model.runs), self.model.parameters()).numpy().astype(np.float64)
+            return _seconds(_batch(rows, self.model.runs), self.model.parameters()).numpy()
 
     def scalar(self, run: Run, name: str) -> float:
         """Return one parameter of *run*."""
@@ -424,6 +436,7 @@ class Fitted:
             matrix={name: tables["matrix"][name] for name in DENSE} if run.kind == "gpu" else {}, on_vector=on_vector, on_matrix=on_matrix,
             cache=float(p["cache"]), bias=float(p["bias"]), transpose=float(p["transpose"]), huge=float(p["huge"]),
             serial=float(p["serial"]) if run.kind == "cpu" else 0.0,
+            packing=_PACKING * float(p["packing"]) if (run.kind, run.mode) == ("cpu", "compiled") else None,
             call=float(p["call"]) if _is_called(run) else 0.0,
             launch=float(p["launch"]) + self.model.queued[index] if run in self.samples or run.kind == "gpu" else None,
             host_op=float(p["host_op"]) * mean if eager else None,

@@ -39,7 +39,7 @@ def plain(calibration: Calibration) -> dict[str, Any]:
         "launch_us": c.launch and c.launch * 1e6, "call_us": c.call * 1e6 or None,
         "host_op_us": c.host_op and c.host_op * 1e6, "host": dict(c.host),
         "cache": c.cache, "bias": c.bias, "transpose": c.transpose, "huge": c.huge, "serial": c.serial,
-        "fresh_gbps_per_core": c.fresh and c.fresh / 1e9,
+        "fresh_gbps_per_core": c.fresh and c.fresh / 1e9, "packing_gbps_per_core": c.packing and c.packing / 1e9,
         "on_vector": asdict(c.on_vector), "on_matrix": asdict(c.on_matrix),
         "memory": dict(c.memory), "vector": dict(c.vector), "matrix": dict(c.matrix),
     }  # fmt: skip

@@ -226,6 +226,7 @@ class CalibrationEntry(Entry):
     transpose: Share = 1.0
     huge: Share = 1.0
     fresh_gbps_per_core: Positive | None = None
+    packing_gbps_per_core: Positive | None = None
     serial: Annotated[float, Field(ge=0, lt=1)] = 0.0
     on_vector: ShapeEntry
     on_matrix: ShapeEntry
@@ -236,7 +237,8 @@ class CalibrationEntry(Entry):
     def calibration(self) -> Calibration:
         """Convert to base units."""
         converted = {
-            "spread", "launch_us", "call_us", "host_op_us", "fresh_gbps_per_core", "on_vector", "on_matrix", "devices", "precisions",
+            "spread", "launch_us", "call_us", "host_op_us", "fresh_gbps_per_core", "packing_gbps_per_core", "on_vector", "on_matrix",
+            "devices", "precisions",
         }  # fmt: skip
         plain: dict[str, Any] = self.model_dump(exclude=converted)
         return Calibration(
@@ -249,6 +251,7 @@ class CalibrationEntry(Entry):
             call=self.call_us * 1e-6 if self.call_us else 0.0,
             host_op=self.host_op_us * 1e-6 if self.host_op_us else None,
             fresh=self.fresh_gbps_per_core * 1e9 if self.fresh_gbps_per_core else None,
+            packing=self.packing_gbps_per_core * 1e9 if self.packing_gbps_per_core else None,
             spread=(self.spread.networks[0], self.spread.networks[1]),
             elsewhere=(self.spread.devices[0], self.spread.devices[1]),
             per_kernel=(self.spread.kernels[0], self.spread.kernels[1]),
