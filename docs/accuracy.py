@@ -520,8 +520,9 @@ SUSPECTS = (
     ),
     Suspect(
         "MixNet on the i9",
-        "Its depthwise convolutions are split by channels into several sizes and concatenated again, which a CPU may copy. (On two "
-        "cores of an EPYC, 12 of the 28 ms of MixNet-S at batch 1 pass in kernels that torch.compile generated.)",
+        "Its convolutions are split by channels into several sizes and concatenated again. torch.compile copies each part to its place "
+        "in a loop of its own before a norm reads all of them (so says the code that it generates for MixNet-S), where one kernel is "
+        "priced; how much of the gap that is was not tested.",
         Pick(("timm-i9*",), models=("*mixnet_*",)),
         ("on GPUs", Pick(TIMM_GPU, models=("*mixnet_*",))),
     ),

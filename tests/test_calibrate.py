@@ -19,6 +19,8 @@ import roofline
 from roofline.cli import calibrate as command
 from roofline.cli import run as cli
 from roofline.cost import cost, work
+from roofline.costmodel.allocator import Process, asked_anew
+from roofline.costmodel.columns import tabulate
 from roofline.costmodel.hardware import load_hardware
 from roofline.costmodel.plausibility import check
 from roofline.errors import ModelError, RooflineError, UnknownNameError, UnsupportedError
@@ -574,7 +576,9 @@ def test_a_network_is_measured_by_the_command_in_a_process_of_its_own(monkeypatc
     monkeypatch.setattr(apart.subprocess, "run", ran)
     assert measure_apart("resnet18", "cpu", batch=8, mode="compiled", threads=2, seconds=1.5) == timed
     words, how = asked[0]
-    assert " ".join(words[1:]) == "-m roofline measure resnet18 --json --device cpu -b 8 --mode compiled --threads 2 --seconds 1.500"
+    assert " ".join(words[1:]) == (
+        "-m roofline measure resnet18 --json --device cpu -b 8 --mode compiled --threads 2 --seconds 1.500 --precision fp32 --layout nchw"
+    )
     assert how["env"]["PYTHONPATH"].split(":")[0] == str(Path(roofline.__file__).parents[1])
     assert how["timeout"] > 60
 
@@ -626,10 +630,12 @@ def test_an_op_alone_costs_what_it_costs_in_its_network(network: Measurement) ->
 def test_the_ops_of_a_network_add_up_to_the_whole(network: Measurement, whole: float) -> None:
     graph = network_graph(network)
     parts = op_times(graph, replace(network, seconds=(whole,)))
-    counts = [int(label.split(" and ")[1].split()[0]) + 1 if " and " in label else 1 for _, _, label in parts]
+    counts = [int(label.split(" and ")[1].split()[0]) + 1 if " and " in label else 1 for _, _, label, _ in parts]
     assert sum(counts) == sum(op.kind != "view" for op in network.ops)
-    assert sum(count * seconds for count, (_, seconds, _) in zip(counts, parts, strict=True)) == pytest.approx(whole)
-    assert min(seconds for _, seconds, _ in parts) > 0
+    assert sum(count * seconds for count, (_, seconds, _, _) in zip(counts, parts, strict=True)) == pytest.approx(whole)
+    assert min(seconds for _, seconds, _, _ in parts) > 0
+    anew = asked_anew(tabulate(graph, [2]), Process("eager", "nchw")).sum()
+    assert sum(count * nbytes for count, (_, _, _, nbytes) in zip(counts, parts, strict=True)) == pytest.approx(anew)
 
 
 def test_samples_are_cases_networks_and_their_distinct_ops(network: Measurement) -> None:
@@ -721,7 +727,7 @@ def test_every_source_is_used_and_every_figure_has_one(done: CalibrationRun) -> 
 
 def test_the_notes_tell_of_fresh_memory_emulation_and_disturbance(done: CalibrationRun, tmp_path: Path) -> None:
     quiet = document_of(done)["notes"]
-    assert any("tensors of 32 MiB and more are written at 2.00 GB/s" in note for note in quiet)
+    assert any("memory asked of the system anew is written at 2.00 GB/s" in note for note in quiet)
     assert "PyTorch runs products emulated in bf16 at 2.00 GFLOP/s" in quiet
     assert not any("calibrate" in note for note in quiet)
     crowd = Measurement("case", "cpu", 1, (), "fp32", "eager", "nchw", 2, (1.0,), (), {"busy_elsewhere": 1.0, "processors": 2})

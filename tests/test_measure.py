@@ -610,6 +610,15 @@ def test_the_environment_tells_what_ran_it() -> None:
     json.dumps(dict(found), allow_nan=False)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the page faults of Linux")
+def test_the_memory_that_a_run_asks_of_the_system_is_counted() -> None:
+    inputs = {"example_inputs": (1, 2**25), "seconds": 0.2, "threads": 1}
+    asked = roofline.measure(nn.Sigmoid(), ops=False, **inputs).environment["asked_bytes"]
+    assert asked == pytest.approx(2**27, rel=0.05)  # one result of 128 MiB
+    assert "memory      134 MB asked of the system in each run" in sample(environment={"asked_bytes": 2.0**27}).summary()
+    assert "memory" not in sample(environment={"asked_bytes": 5e5}).summary()
+
+
 def test_the_environment_of_a_gpu_names_it_and_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = SimpleNamespace(name="A GPU", major=9, minor=0, multi_processor_count=132, total_memory=10**11)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)

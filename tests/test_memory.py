@@ -13,7 +13,7 @@ from torch import nn
 
 import roofline
 from roofline.cli import run
-from roofline.costmodel.memory import growth, lifetimes, live_bytes
+from roofline.costmodel.memory import growth, lifetimes, live_bytes, storage_bytes
 from roofline.errors import RooflineError, UnsupportedError
 from roofline.studies.footprint import Footprint, capacity
 from roofline.transforms.modes import execute
@@ -74,7 +74,8 @@ def test_a_module_holds_what_it_was_called_with_until_it_returns() -> None:
     """The inner block needs its input once; whoever called the block keeps it all the while."""
     inner = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 100), nn.Linear(100, 8))
     graph = traced(nn.Sequential(nn.Linear(8, 8), inner), (1, 8))
-    sizes = {called: live_bytes(lifetimes(graph, called=called), graph, growth(graph)).sum(axis=0).tolist() for called in (False, True)}
+    found = {called: lifetimes(graph, called=called) for called in (False, True)}
+    sizes = {called: live_bytes(f, storage_bytes(f, graph, growth(graph))).sum(axis=0).tolist() for called, f in found.items()}
     # input and result of each layer, and the graph's input of 8 throughout
     assert sizes[False] == [FP32 * n for n in (8 + 8, 8 + 8 + 8, 8 + 8 + 100, 8 + 100 + 8)]
     # inside the block, the 8 numbers it was called with too

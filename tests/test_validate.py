@@ -410,17 +410,19 @@ def measured_here(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Give every network 10 ms instead of running it, but refuse batch 7."""
     asked: list[dict[str, Any]] = []
 
-    def measuring(model: str, where: str, *, progress: Callable[[str, float], None], **how: Any) -> Measurement:
-        asked.append({"model": model, "where": where, **how})
-        progress("timing", 0.5)
-        progress("timing ops", 1.0)
+    def measuring(model: str, where: str, *, progress: Callable[[str, float], None] | None = None, **how: Any) -> Measurement:
+        asked.append({"model": model, "where": where, "apart": progress is None, **how})
+        if progress:
+            progress("timing", 0.5)
+            progress("timing ops", 1.0)
         if how["batch"] == 7:
             raise RooflineError("out of luck")
         size = how["image_size"]
         shapes = (f"{how['batch']} x 3 x {size} x {size} fp32",)
         return Measurement(model, where, how["batch"], shapes, how["precision"], how["mode"], how["layout"], 1, (0.01,) * 3)
 
-    monkeypatch.setattr("roofline.measurement.measure.measure", measuring)
+    for name in ("measure.measure", "apart.measure_apart"):
+        monkeypatch.setattr(f"roofline.measurement.{name}", measuring)
     return asked
 
 
@@ -433,20 +435,24 @@ def test_each_network_is_measured_at_each_batch_size(measured_here: list[dict[st
     assert [(how["model"], how["batch"]) for how in measured_here] == [
         ("resnet18", 1), ("resnet18", 7), ("mobilenetv3_small_050", 1), ("mobilenetv3_small_050", 7),
     ]  # fmt: skip
-    assert {(how["where"], how["layout"], how["threads"], how["seconds"]) for how in measured_here} == {("cpu", "nhwc", 3, 2.0)}
+    assert {(how["where"], how["layout"], how["threads"], how["seconds"], how["apart"]) for how in measured_here} == {
+        ("cpu", "nhwc", 3, 2.0, True)
+    }
     assert [(p.model, p.batch, p.measured) for p in networks.points] == [("resnet18", 1, 0.01), ("mobilenetv3_small_050", 1, 0.01)]
     assert [(f.model, f.batch, f.message) for f in networks.failures] == [
         ("resnet18", 7, "out of luck"), ("mobilenetv3_small_050", 7, "out of luck"),
     ]  # fmt: skip
-    shares = [share for what, share in told if not what.startswith("tracing")]
-    assert shares == sorted(shares)
     assert told[0] == ("tracing resnet18", 0.0)
-    assert (shares[0], shares[-1]) == (pytest.approx(0.5 * 0.65 / 4), 1.0)
+    assert [share for what, share in told if not what.startswith("tracing")] == [0, 0.25, 0.5, 0.75]
 
 
 def test_a_gpu_profile_means_the_gpu_in_this_machine(measured_here: list[dict[str, Any]]) -> None:
-    roofline.validate_host("resnet18", "t4", image_size=64, precision="amp")
-    assert (measured_here[0]["where"], measured_here[0]["precision"]) == ("cuda", "amp")
+    told: list[float] = []
+    roofline.validate_host(
+        "resnet18", "t4", batches=[1, 2], image_size=64, precision="amp", progress=lambda what, share: told.append(share)
+    )
+    assert {(how["where"], how["precision"], how["apart"]) for how in measured_here} == {("cuda", "amp", False)}
+    assert told[1:] == pytest.approx([0.5 * 0.65 / 2, 0.5, 0.5 + 0.5 * 0.65 / 2, 1.0])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import roofline
 from roofline.cost import Cost, cost
 from roofline.costmodel.analysis import Analysis
 from roofline.costmodel.analyze import analyze_grid
-from roofline.costmodel.calibration import neutral
+from roofline.costmodel.calibration import Calibration, neutral
 from roofline.costmodel.columns import tabulate
 from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
@@ -484,3 +484,16 @@ def test_quantised_precision_says_that_accuracy_is_not_predicted() -> None:
         "accuracy is not predicted; it may suffer from int8 weights and activations",
     )  # fmt: skip
     assert analyzed(graph, SPARSE, "fold-bn", "precision=fp16").remarks == ()
+
+
+def test_memory_that_is_kept_is_cleared_once() -> None:
+    graph = traced(torch.sigmoid, (8, 16, 256, 256))  # 32 MiB, which glibc gives back each time
+    slow = replace(device(kind="cpu"), calibrations=(Calibration("eager", fresh=1e6, kind="cpu"),))
+    given_back, kept = (analyze_grid(graph, [slow], (8,), change=parse_changes(texts))[0] for texts in ((), ("keep-memory",)))
+    assert given_back.latency - kept.latency == pytest.approx(2**25 / (1e6 * slow.units))
+    assert [remark.partition(", ")[0] for remark in given_back.remarks] == ["hand at batch 8 clears 33.6 MB of memory anew in each run"]
+    assert kept.remarks == ()
+    assert kept.keeps_memory
+    assert analyzed(graph, device(), "keep-memory", batches=(8,)).remarks == (
+        "hand is a GPU, whose memory PyTorch keeps anyway, so keep-memory changes nothing there",
+    )

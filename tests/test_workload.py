@@ -52,7 +52,7 @@ def asked(
     """Describe the kernels of *model*, by default on the device of round numbers."""
     columns, hardware = tabulated(traced(model, *inputs), precision=precision, mode=mode), on or device()
     fleet = Fleet((hardware,), (Calibration(mode),), layout)
-    found = demand(columns, fleet.distances)
+    found = demand(columns, fleet.distances, fleet.process)
     return describe(found, through_levels(found, fleet), fleet)
 
 
@@ -384,41 +384,22 @@ def test_pytorch_does_not_see_the_layout_of_an_image_with_a_stride_of_0(after: n
 LARGE_IMAGE = (8, 16, 256, 256)
 """Shape of 32 MiB in fp32: the least that the allocator asks the system for each time."""
 
-MEBIBYTES_32 = 33_554_432
-
 
 @pytest.mark.parametrize(
-    ("model", "inputs", "fresh"),
+    ("kind", "mode", "keeps", "mib"),
     [
-        (torch.sigmoid, (LARGE_IMAGE,), [1]),  # the result
-        (torch.relu_, (LARGE_IMAGE,), [0]),  # in place: no new memory
-        (torch.sigmoid, ((7, 16, 256, 256),), [0]),  # 28 MiB stay with the allocator
-        (conv(16, 16), (LARGE_IMAGE,), [2]),  # the result, and a blocked copy of the image
-        (conv(16, 8), (LARGE_IMAGE,), [1]),  # the copy alone: the result has 16 MiB
-        (conv(16, 16, groups=16), (LARGE_IMAGE,), [2]),
-        (nn.Conv2d(2048, 4096, 1), ((1, 2048, 4, 4),), [1]),  # the weights are reordered
-        (nn.Linear(2048, 4096), ((1, 2048),), [0]),  # a product reads them where they are
-        (nn.BatchNorm2d(16).eval(), (LARGE_IMAGE,), [1]),
+        ("cpu", "eager", False, 32),
+        ("cpu", "compiled", False, 32),
+        ("cpu", "eager", True, 0),
+        ("cpu", "engine", False, 0),
+        ("gpu", "eager", False, 0),
     ],
 )
-def test_large_tensors_are_written_to_memory_that_the_system_must_clear(
-    model: nn.Module | Callable[..., Any], inputs: tuple[tuple[int, ...], ...], fresh: list[int]
-) -> None:
-    found = asked(model, *inputs, on=device(kind="cpu"))
-    assert [value / MEBIBYTES_32 for value in row(found.fresh)] == pytest.approx(fresh)
-
-
-@pytest.mark.parametrize(("kind", "mode"), [("gpu", "eager"), ("cpu", "compiled"), ("cpu", "engine")])
-def test_only_eager_code_on_a_cpu_asks_for_memory_each_time(kind: DeviceKind, mode: Mode) -> None:
-    assert not asked(conv(16, 16), LARGE_IMAGE, on=device(kind=kind), mode=mode).fresh.any()
-
-
-@pytest.mark.parametrize(
-    ("kind", "mode", "fresh"), [("cpu", "compiled", 1), ("cpu", "engine", 0), ("cpu", "ideal", 0), ("gpu", "compiled", 0)]
-)
-def test_compiled_code_on_a_cpu_reorders_weights_each_time(kind: DeviceKind, mode: Mode, fresh: float) -> None:
-    found = asked(nn.Conv2d(2048, 4096, 1), (1, 2048, 4, 4), on=device(kind=kind), mode=mode)
-    assert [value / MEBIBYTES_32 for value in row(found.fresh)] == pytest.approx([fresh])
+def test_pytorch_on_a_cpu_asks_the_system_for_memory_unless_it_is_kept(kind: DeviceKind, mode: Mode, keeps: bool, mib: float) -> None:
+    columns = tabulated(traced(torch.sigmoid, LARGE_IMAGE), mode=mode)
+    fleet = Fleet((device(kind=kind),), (Calibration(mode),), keeps_memory=keeps)
+    found = demand(columns, fleet.distances, fleet.process)
+    assert row(describe(found, through_levels(found, fleet), fleet).fresh) == [mib * 2**20]
 
 
 @pytest.mark.parametrize(

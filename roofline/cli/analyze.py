@@ -70,8 +70,8 @@ class Commas(click.ParamType):
     multiple=True,
     metavar="NAME[=VALUE][@LAYERS]",
     help="Change it first: fold-bn, fuse-pointwise, fuse-activation, fuse-residual, fuse-se, fuse-all, depth-first, cuda-graphs, "
-    "channels-last, precision, weights, activations, int8, prune, sparse, sparse-weights, sparse-activations; `roofline what-ifs` "
-    "explains them. LAYERS are patterns such as blocks.5 or !head. Repeat to combine.",
+    "keep-memory, channels-last, precision, weights, activations, int8, prune, sparse, sparse-weights, sparse-activations; "
+    "`roofline what-ifs` explains them. LAYERS are patterns such as blocks.5 or !head. Repeat to combine.",
 )
 @click.option("--top", type=click.IntRange(0), default=10, show_default=True, help="Layers to list.")
 @click.option("--depth", type=click.IntRange(1), help="Sum layers into modules of this depth.")

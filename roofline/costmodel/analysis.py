@@ -79,7 +79,8 @@ class Analysis:
 
     *graph* is *traced* in its precision, after its *changes*, grouped into the kernels that run; *columns* and *times* hold
     one row per batch size, of which this analysis is row *index*. Times are in seconds, sizes in bytes, work in FLOPs.
-    *remarks* are what a reader should know of the precision and the changes; *replayed* launches wait for no host.
+    *remarks* are what a reader should know of the precision and the changes; *replayed* launches wait for no host;
+    *keeps_memory* tells that the allocator of a CPU keeps what is freed.
     """
 
     traced: Graph
@@ -96,6 +97,7 @@ class Analysis:
     changes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     replayed: bool = False
+    keeps_memory: bool = False
 
     @property
     def model(self) -> str:

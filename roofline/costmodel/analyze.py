@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+from roofline import units
 from roofline.costmodel.analysis import Analysis
 from roofline.costmodel.calibration import neutral
 from roofline.costmodel.columns import Columns, tabulate
-from roofline.costmodel.demand import demand, grouped, huge
+from roofline.costmodel.demand import Demand, demand, grouped, huge
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.fleet import Fleet, lasting_caches
 from roofline.costmodel.relatives import calibration_for
-from roofline.costmodel.timemodel import price_fleet
+from roofline.costmodel.timemodel import Times, price_fleet
 from roofline.errors import RooflineError, UnsupportedError
 from roofline.graph import FAST_NORM, Graph
 from roofline.transforms.changes import NOTHING, Changes
@@ -22,6 +23,9 @@ from roofline.transforms.precision import check_precision, to_precision
 MAX_BATCH = 2**20
 
 FAST_NORMS = "timm's norms are taken in half precision (timm.layers.set_fast_norm), as in its published timings; plain autocast widens them"
+
+NOTEWORTHY = 0.05
+"""Share of the time from which a report tells of memory that is asked of the system anew."""
 
 BY_GROUP = (
     "each group of a convolution is taken to start a kernel of its own, as in TensorRT 8.0 on a V100 in fp32; other engines may do better"
@@ -54,13 +58,15 @@ def analyze_grid(
         for program in programs(graph, devices, precision, way, change):
             columns = tabulate(program.graph, batches)
             for fleet, members in fleets(devices, program.devices, way, calibrated):
-                priced = price_fleet(demand(columns, fleet.distances), fleet)
+                asked = demand(columns, fleet.distances, fleet.process)
+                priced = price_fleet(asked, fleet)
                 for n, i in enumerate(members):
                     times, remarks = priced.on(n), (*program.remarks, *_remarks(columns, precision, way, devices[i]))
                     found[i, precision] = tuple(
                         Analysis(
                             graph, program.graph, devices[i], way.mode, precision, way.layout, batch, columns, times, row,
-                            fleet.calibrations[n], changes, remarks, replayed=way.replayed,
+                            fleet.calibrations[n], changes, (*remarks, *_cleared(asked, fleet, n, times, row, batch)),
+                            way.replayed, way.keeps_memory,
                         )
                         for row, batch in enumerate(batches)
                     )  # fmt: skip
@@ -104,7 +110,7 @@ def fleets(devices: Sequence[Hardware], chosen: Sequence[int], way: Way, calibra
 def fleet_of(devices: Sequence[Hardware], way: Way, *, calibrated: bool = True) -> Fleet:
     """Give each of *devices* the calibration of *way*, or without *calibrated* one that prices at the sourced ceilings alone."""
     calibrations = tuple(calibration_for(d, way.mode, way.layout) if calibrated else neutral(way.mode) for d in devices)
-    return Fleet(tuple(devices), calibrations, way.layout, way.replayed)
+    return Fleet(tuple(devices), calibrations, way.layout, way.replayed, way.keeps_memory)
 
 
 def check_runs(graph: Graph) -> None:
@@ -121,12 +127,25 @@ def _remarks(columns: Columns, precision: str, way: Way, hardware: Hardware) -> 
         yield f"{hardware.id} has no 2:4 units, so sparse=2:4 saves bytes there and no arithmetic"
     if way.replayed and hardware.kind == "cpu":
         yield f"{hardware.id} is a CPU, which launches nothing, so cuda-graphs changes nothing there"
+    if way.keeps_memory and hardware.kind == "gpu":
+        yield f"{hardware.id} is a GPU, whose memory PyTorch keeps anyway, so keep-memory changes nothing there"
     if (way.mode, way.layout, hardware.kind) == ("eager", "nhwc", "gpu") and (slow := huge(columns)).any():
         batch = min(columns.batches[i] for i in slow.nonzero()[0])
         yield f"at batch {batch}, some depthwise convolution has 2^31 numbers or more, and runs several times slower for it in nhwc"
     dtypes = {columns.matrix_dtype[i] for i in grouped(columns).nonzero()[0]} if (way.mode, hardware.kind) == ("engine", "gpu") else ()
     if any(hardware.matmul_engine(dtype).kind == "vector" for dtype in dtypes):
         yield BY_GROUP
+
+
+def _cleared(asked: Demand, fleet: Fleet, device: int, times: Times, row: int, batch: int) -> Iterator[str]:
+    """Tell of memory that is given back and cleared anew in each run, where that takes much of the time of *batch*, which is *row*."""
+    nbytes, rate = float(asked.fresh[row].sum()), float(fleet.parameters["fresh"][device, 0, 0])
+    share = nbytes / rate / float(times.seconds[row].sum())
+    if share > NOTEWORTHY:
+        yield (
+            f"{fleet.devices[device].id} at batch {batch} clears {units.scaled(nbytes, 'B')} of memory anew in each run, "
+            f"{100 * share:.0f} % of the time; the what-if keep-memory prices an allocator that keeps it"
+        )
 
 
 def on_chip(hardware: Hardware) -> float:

@@ -135,7 +135,8 @@ class _Pricer:
             columns = tabulate(program.graph, batches)
             chosen = parties(self.devices, [able[i] for i in program.devices], columns.size * len(batches))
             distances = {distance for party in chosen for distance in self._fleet(way, party).distances}
-            few, which = demand(columns, sorted(distances)).distinct()
+            process = next((self._fleet(way, party).process for party in chosen if self._fleet(way, party).process), None)
+            few, which = demand(columns, sorted(distances), process).distinct()
             for party in chosen:
                 yield from self._party(few, which, precision, way, party, graph)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.cost import KINDS, PRUNED_2_4, Work, is_constant, reads, work, writes
-from roofline.costmodel.memory import lifetimes, live_bytes
+from roofline.costmodel.memory import Lifetimes, lifetimes, live_bytes, storage_bytes
 from roofline.graph import Graph, Op
 from roofline.units import BITS, FLOATS
 
@@ -37,8 +37,7 @@ class Columns:
     *matrix_dtype* and *vector_dtype* are names. *ops* counts what the host dispatches, *views* what launches nothing.
     Edges are the tensors that cross kernel borders; *distance* is the traffic in bytes since the tensor was last
     touched (for a write: until it is touched next), its own size included, and infinite where there is no other touch;
-    *edge_new* tells which are results in memory of their own.
-    *live_bytes* are the activations in memory while each kernel runs.
+    *lives* tells when each activation is in memory, and *storage_bytes* how large it is: (batches, storages).
     """
 
     batches: tuple[int, ...]
@@ -66,8 +65,8 @@ class Columns:
     edge_role: Ints
     edge_bytes: Floats
     edge_distance: Floats
-    edge_new: NDArray[np.bool_]
-    live_bytes: Floats
+    lives: Lifetimes
+    storage_bytes: Floats
     weight_storage_bytes: float
 
     @property
@@ -94,6 +93,11 @@ class Columns:
     def bytes(self) -> Floats:
         """Bytes read and written."""
         return self.by_kernel(self.edge_bytes)
+
+    @cached_property
+    def live_bytes(self) -> Floats:
+        """Bytes of the activations in memory while each kernel runs."""
+        return live_bytes(self.lives, self.storage_bytes)
 
     @cached_property
     def peak_activation_bytes(self) -> Floats:
@@ -150,7 +154,7 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
     home, count = np.array([graph.kernel_of[op.id] for op in graph.ops], dtype=np.int64), len(graph.kernels)
     free = np.array([w.kind == "view" for w in works], dtype=bool)
     anchors = np.array([_anchor(kernel, works) for kernel in graph.kernels], dtype=np.int64)
-    edges = _edges(graph, numel)
+    edges, lives = _edges(graph, numel), lifetimes(graph)
     return Columns(
         batches=batches,
         kind=np.array([KINDS.index(works[a].kind) for a in anchors], dtype=np.int64),
@@ -168,8 +172,8 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
         edge_role=edges[1],
         edge_bytes=edges[2],
         edge_distance=edges[3],
-        edge_new=edges[4],
-        live_bytes=live_bytes(lifetimes(graph), graph, numel),
+        lives=lives,
+        storage_bytes=storage_bytes(lives, graph, numel),
         weight_storage_bytes=sum(t.nbytes * t.density for t in graph.tensors if t.kind in ("weight", "buffer") and t.storage == t.id),
     )
 
@@ -332,8 +336,8 @@ def _input_dtype(op: Op, graph: Graph, *, product: bool) -> str:
     return next((d for d in types if d in _ARITHMETIC), "fp32")
 
 
-def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats, NDArray[np.bool_]]:
-    """List tensors that cross kernel borders: kernel, role, bytes, reuse distance, and whether memory is new."""
+def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats]:
+    """List tensors that cross kernel borders: kernel, role, bytes, and reuse distance."""
     found: list[tuple[int, int, int, bool]] = []
     for k, ids in enumerate(graph.kernels):
         ops = [graph.ops[i] for i in ids]
@@ -345,7 +349,7 @@ def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats, NDA
     role = np.where(written, OUTPUT, np.where(constant, WEIGHT, INPUT))
     width = np.array([BITS[t.dtype] / 8 * t.density for t in graph.tensors])
     size = np.minimum(np.minimum(numel[:, index], numel[:, roots]), numel[:, limit]) * width[index]
-    return kernel, role, size, _distances(kernel, role, roots, size, len(graph.kernels)), written.astype(bool) & (roots == index)
+    return kernel, role, size, _distances(kernel, role, roots, size, len(graph.kernels))
 
 
 def _distances(kernel: Ints, role: Ints, roots: Ints, size: Floats, count: int) -> Floats:

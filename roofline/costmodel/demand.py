@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.cost import KINDS
+from roofline.costmodel.allocator import Process, asked_anew, filters
 from roofline.costmodel.calibration import CLASSES
-from roofline.costmodel.columns import INPUT, WEIGHT, Columns, Floats, Ints
+from roofline.costmodel.columns import Columns, Floats, Ints
 
 Bools = NDArray[np.bool_]
-
-LARGE = 32 * 2.0**20
-"""Bytes from which glibc asks the system for the memory of every single tensor, and gives it back when the tensor is freed: the
-most that its threshold grows to, as mallopt(3) tells of M_MMAP_THRESHOLD on 64-bit systems. Each page is cleared anew."""
 
 HUGE = 2.0**31
 """Elements that offsets of 32 bits do not reach."""
@@ -30,12 +27,11 @@ _CLASS_OF_KIND = np.array([CLASSES.index(_BY_KIND.get(kind, kind if kind in CLAS
 _GROUPED, _POINTWISE, _DEPTHWISE = (KINDS.index(kind) for kind in ("grouped conv", "pointwise conv", "depthwise conv"))
 _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
 _MULTIPLIED = np.array([kind in ("pointwise conv", "linear", "matmul") for kind in KINDS])
-_REORDERED = _TRANSPOSED | (np.arange(len(KINDS)) == _DEPTHWISE)
 
 _BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "ops", "views", "groups")
 _BY_BATCH = (
     "matrix_flops", "vector_flops", "depth", "columns", "results", "vectors", "unseen", "read_bytes", "output_bytes", "huge", "fresh",
-    "blocked", "packed",
+    "packed",
 )  # fmt: skip
 _BY_DISTANCE = ("through", "least")
 
@@ -51,9 +47,9 @@ class Demand:
     *depth* and *columns* are the inner and outer sides of the product, in one row where the batch does not matter, and *results*
     what it, or one of its groups, computes side by side; *vectors* tells of products that multiply one row, *unseen* of single images
     whose layout compiled code hides, *huge* of depthwise images that are HUGE; *read_bytes* are activations,
-    *fresh* are the bytes of new memory that a CPU's system must clear first, *blocked* those for copies of weights, *packed* the weights
-    of convolutions. *through* holds the bytes that come from beyond caches as large as each of *distances*, *least* those that must, as
-    such a cache cannot hold so much: (distances, batches, kernels).
+    *fresh* are the bytes of new memory that a CPU's system must clear first, *packed* the weights of convolutions. *through* holds the
+    bytes that come from beyond caches as large as each of *distances*, *least* those that must, as such a cache cannot hold so much:
+    (distances, batches, kernels).
     """
 
     klass: Ints
@@ -78,7 +74,6 @@ class Demand:
     output_bytes: Floats
     huge: Bools
     fresh: Floats
-    blocked: Floats
     packed: Floats
     through: Floats
     least: Floats
@@ -104,11 +99,13 @@ class Demand:
         return self.take(first), which
 
 
-def demand(columns: Columns, distances: Sequence[float]) -> Demand:
-    """Read what the kernels of *columns* ask, with the bytes that come from farther away than each of *distances*."""
+def demand(columns: Columns, distances: Sequence[float], process: Process | None = None) -> Demand:
+    """Read what the kernels of *columns* ask, with the bytes that come from farther away than each of *distances*.
+
+    *process* runs them where they run on a CPU; without one, no memory is asked for.
+    """
     (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
     through, least = _through(columns, distances)
-    fresh, blocked = _fresh(columns)
     groups = np.where(grouped(columns), columns.groups[0], 1.0)
     in_place = (columns.kind == _POINTWISE) & (columns.stride[0] <= 1)
     return Demand(
@@ -133,9 +130,8 @@ def demand(columns: Columns, distances: Sequence[float]) -> Demand:
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,
         huge=huge(columns),
-        fresh=fresh,
-        blocked=blocked,
-        packed=columns.weight_bytes * _REORDERED[columns.kind],
+        fresh=asked_anew(columns, process) if process else np.zeros_like(columns.macs),
+        packed=filters(columns),
         through=through,
         least=least,
         distances=tuple(distances),
@@ -215,19 +211,6 @@ def _ragged(columns: Columns) -> Bools:
     """Tell where maps of more than one pixel hold no multiple of 8: in nchw, their rows do not start where whole vectors do."""
     pixels = columns.rows[0] / columns.batches[0]
     return (pixels > 1) & (pixels % 8 != 0)
-
-
-def _fresh(columns: Columns) -> tuple[Floats, Floats]:
-    """Bytes of new tensors so large that their memory comes from the system: of activations, and of weights, on a CPU.
-
-    oneDNN computes convolutions on blocked copies of what they read, weights included, made for each call.
-    """
-    large = columns.edge_bytes * (columns.edge_bytes >= LARGE)
-    if not large.any():
-        return np.zeros_like(columns.macs), np.zeros_like(columns.macs)
-    new, role, reordered = columns.edge_new, columns.edge_role, _REORDERED[columns.kind]
-    results, read, weights = (columns.by_kernel(large * which) for which in (new, role == INPUT, role == WEIGHT))
-    return results + read * reordered, weights * reordered
 
 
 def _through(columns: Columns, distances: Sequence[float]) -> tuple[Floats, Floats]:

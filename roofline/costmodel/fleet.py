@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from roofline.costmodel.allocator import Process
 from roofline.costmodel.calibration import Calibration, Shape
 from roofline.costmodel.columns import Floats, Ints
 from roofline.costmodel.demand import Bools, Demand
@@ -27,12 +28,16 @@ _WIDENED = {"fp16": "fp32", "bf16": "fp32"}
 
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """Devices of one kind, each with its calibration, that run in one mode and *layout*; *replayed* launches come from a captured graph."""
+    """Devices of one kind, each with its calibration, that run in one mode and *layout*.
+
+    *replayed* launches come from a captured graph; *keeps_memory* tells that the allocator of a CPU keeps what is freed.
+    """
 
     devices: tuple[Hardware, ...]
     calibrations: tuple[Calibration, ...]
     layout: Layout = "nchw"
     replayed: bool = False
+    keeps_memory: bool = False
 
     @property
     def kind(self) -> DeviceKind:
@@ -58,6 +63,12 @@ class Fleet:
     def waits(self) -> bool:
         """Tell whether a device waits for a host beside it; on a CPU both are one."""
         return self.hosted and self.kind == "gpu"
+
+    @property
+    def process(self) -> Process | None:
+        """Who asks for memory; None where it is kept: by PyTorch on a GPU, by an inference engine, by another allocator."""
+        asks = self.kind == "cpu" and self.mode in ("eager", "compiled") and not self.keeps_memory
+        return Process(self.mode, self.layout) if asks else None
 
     @cached_property
     def efficiencies(self) -> tuple[Floats, ...]:

@@ -18,13 +18,15 @@ Ints = NDArray[np.int64]
 class Lifetimes:
     """When activations are in memory: the storage of each, by tensor id, the first kernel that touches it and the last; *kernels* in all.
 
-    What the caller passes in lives from the start, and with what is returned to the end, which is `last == kernels`.
+    What the caller passes in, the *given* first ones, lives from the start, and with what is returned to the end, which is
+    `last == kernels`.
     """
 
     roots: Ints
     first: Ints
     last: Ints
     kernels: int
+    given: int
 
 
 def lifetimes(graph: Graph, *, called: bool = False) -> Lifetimes:
@@ -38,6 +40,7 @@ def lifetimes(graph: Graph, *, called: bool = False) -> Lifetimes:
     kernel_of = graph.kernel_of
     for t in graph.inputs:
         born[t.storage], dies[t.storage] = 0, end
+    given = set(born)
     for op in graph.ops:
         k = kernel_of[op.id]
         for t in (*op.inputs, *op.outputs):
@@ -51,7 +54,7 @@ def lifetimes(graph: Graph, *, called: bool = False) -> Lifetimes:
     dies.update((graph.tensors[t].storage, end) for t in graph.outputs if graph.tensors[t].storage in born)
     kept = [root for root in born if born[root] < dies[root] or len(graph.kernels[born[root]]) == 1]  # the others stay in a kernel
     roots, first, last = (np.array(list(values), dtype=np.int64) for values in (kept, map(born.get, kept), map(dies.get, kept)))
-    return Lifetimes(roots, first, last, end)
+    return Lifetimes(roots, first, last, end, sum(root in given for root in kept))
 
 
 def _held(graph: Graph) -> Iterator[tuple[int, int]]:
@@ -84,11 +87,14 @@ def _ancestors(path: str) -> Iterator[str]:
         path = path.rpartition(".")[0]
 
 
-def live_bytes(found: Lifetimes, graph: Graph, numel: Floats) -> Floats:
-    """Bytes of the activations alive while each kernel runs, (batches, kernels), from the elements of all tensors, (batches, tensors)."""
-    width = np.array([BITS[graph.tensors[r].dtype] / 8 * graph.tensors[r].density for r in found.roots])
-    sizes = numel[:, found.roots] * width
-    change = np.zeros((len(numel), found.kernels + 2))
+def storage_bytes(found: Lifetimes, graph: Graph, numel: Floats) -> Floats:
+    """Bytes of each storage of *found*, (batches, storages), from the elements of all tensors, (batches, tensors)."""
+    return numel[:, found.roots] * np.array([BITS[graph.tensors[r].dtype] / 8 * graph.tensors[r].density for r in found.roots])
+
+
+def live_bytes(found: Lifetimes, sizes: Floats) -> Floats:
+    """Bytes of the activations alive while each kernel runs, (batches, kernels), from those of each storage."""
+    change = np.zeros((len(sizes), found.kernels + 2))
     for row, size in zip(change, sizes, strict=True):
         row += np.bincount(found.first, weights=size, minlength=found.kernels + 2)
         row -= np.bincount(found.last + 1, weights=size, minlength=found.kernels + 2)

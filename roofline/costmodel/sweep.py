@@ -26,5 +26,7 @@ def sweep(analysis: A, batches: Sequence[int] = ()) -> tuple[A, ...]:
         rule = f"{analysis.model} is fixed at batch {analysis.batch}" if fixed else "a batch is a whole number from 1"
         raise RooflineError(f"cannot analyze batch {bad[0]}: {rule}")
     columns = tabulate(analysis.graph, wanted)
-    times = price(columns, analysis.hardware, analysis.calibration, analysis.layout, replayed=analysis.replayed)
+    times = price(
+        columns, analysis.hardware, analysis.calibration, analysis.layout, replayed=analysis.replayed, keeps_memory=analysis.keeps_memory
+    )
     return tuple(replace(analysis, batch=batch, columns=columns, times=times, index=i) for i, batch in enumerate(wanted))

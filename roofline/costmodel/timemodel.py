@@ -114,13 +114,17 @@ def price_fleet(asked: Demand, fleet: Fleet) -> Priced:
     )  # fmt: skip
 
 
-def price(columns: Columns, hardware: Hardware, calibration: Calibration, layout: Layout = "nchw", *, replayed: bool = False) -> Times:
-    """Predict the time of every kernel on *hardware* with the parameters of *calibration*; *replayed* launches wait for no host.
+def price(
+    columns: Columns, hardware: Hardware, calibration: Calibration, layout: Layout = "nchw", *, replayed: bool = False,
+    keeps_memory: bool = False,
+) -> Times:  # fmt: skip
+    """Predict the time of every kernel on *hardware* with the parameters of *calibration*.
 
+    *replayed* launches wait for no host; *keeps_memory* tells that the allocator of a CPU keeps what is freed.
     Raises UnsupportedError when the device lacks a data type that the kernels need.
     """
-    fleet = Fleet((hardware,), (calibration,), layout, replayed)
-    return price_fleet(demand(columns, fleet.distances), fleet).on(0)
+    fleet = Fleet((hardware,), (calibration,), layout, replayed, keeps_memory)
+    return price_fleet(demand(columns, fleet.distances, fleet.process), fleet).on(0)
 
 
 def totals(few: Demand, which: Ints, fleet: Fleet) -> tuple[Floats, Floats]:

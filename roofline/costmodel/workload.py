@@ -80,7 +80,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         cache=slowest(caches),
         bias=2 * asked.output_bytes * own_bias / copy if own_bias.any() else nothing,
         transpose=2 * _transposed(asked, on_matrix, fleet) / copy,
-        fresh=nothing if on_gpu else _fresh(asked, fleet),
+        fresh=nothing if on_gpu else asked.fresh,
         packed=asked.packed if fleet.kind == "cpu" and fleet.mode == "compiled" else nothing,
         depth=asked.depth,
         columns=asked.columns,
@@ -133,12 +133,6 @@ def _by_group(fleet: Fleet) -> bool:
     and 1 to 2 us at batch 1, where another kernel must have been found.
     """
     return fleet.kind == "gpu" and fleet.mode == "engine"
-
-
-def _fresh(asked: Demand, fleet: Fleet) -> Floats:
-    """Bytes that a CPU's system must clear: compiled code plans its memory and reuses it, and engines lay out their weights once."""
-    written = {"eager": (asked.fresh, asked.blocked), "compiled": (asked.blocked,)}.get(fleet.mode, ())
-    return sum((nbytes for nbytes in written if nbytes.any()), np.zeros((1, 1, 1)))
 
 
 def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:

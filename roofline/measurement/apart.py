@@ -17,10 +17,17 @@ PATIENCE = (180.0, 20.0)
 """Seconds after which a process is given up, beside this many for each second of its budget."""
 
 
-def measure_apart(model: str, device: str, *, batch: int, mode: str, threads: int, seconds: float) -> Measurement:
+def measure_apart(
+    model: str, device: str, *, batch: int, mode: str, threads: int | None, seconds: float, image_size: int | None = None,
+    precision: str = "fp32", layout: str = "nchw", cache: bool = True,
+) -> Measurement:  # fmt: skip
     """Run `roofline measure` and read its times; raise ModelError with its message, or with what ended it."""
-    options = {"--device": device, "-b": batch, "--mode": mode, "--threads": threads, "--seconds": f"{seconds:.3f}"}
-    words = [sys.executable, "-m", "roofline", "measure", model, "--json", *(str(w) for pair in options.items() for w in pair)]
+    options = {
+        "--device": device, "-b": batch, "--mode": mode, "--threads": threads, "--seconds": f"{seconds:.3f}",
+        "--image-size": image_size, "--precision": precision, "--layout": layout,
+    }  # fmt: skip
+    given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+    words = [sys.executable, "-m", "roofline", "measure", model, "--json", *given, *([] if cache else ["--no-cache"])]
     try:
         done = subprocess.run(  # noqa: S603 - this very program
             words, capture_output=True, text=True, env=_environment(), timeout=PATIENCE[0] + PATIENCE[1] * seconds, check=False

@@ -421,7 +421,7 @@ def _fresh_note(run: CalibrationRun) -> str:
     if rate is None or run.device != "cpu":
         return ""
     speed = units.scaled(rate.rate, "B/s")
-    return f"tensors of 32 MiB and more are written at {speed}: the allocator asks the system for their memory each time"
+    return f"memory asked of the system anew is written at {speed}: each page of it is cleared first"
 
 
 def _emulated_note(run: CalibrationRun) -> str:

@@ -13,7 +13,7 @@ import torch
 from roofline.errors import ModelError, RooflineError, UnknownNameError, UnsupportedError
 from roofline.graph import Graph
 from roofline.measurement.dispatch import Timed, dispatch_seconds, time_ops, to_graph
-from roofline.measurement.environment import elsewhere, environment, usage
+from roofline.measurement.environment import elsewhere, environment, pages_given, usage
 from roofline.measurement.measurement import Measurement, OpTime
 from roofline.measurement.subject import Subject, first_line, input_specs, prepare
 from roofline.measurement.timer import Clock, CudaTimer, Timer, WallTimer, repeat, timed, warm_up
@@ -78,10 +78,11 @@ def measure(
         subject = prepare(model, graph, spec=spec, device=device, precision=precision, layout=layout, examples=example_inputs)
         with torch.inference_mode():
             per_op, before = ops and mode == "eager", usage()
-            whole = _time_whole(subject, timer, seconds * (1 - OPS_SHARE * per_op), clock, tell, compiled=mode == "compiled")
+            whole, asked = _time_whole(subject, timer, seconds * (1 - OPS_SHARE * per_op), clock, tell, compiled=mode == "compiled")
             op_times = _time_ops(subject, graph, timer, seconds * OPS_SHARE, clock, tell) if per_op else ()
             others = elsewhere(before, usage())
             facts = {**environment(device, threads=torch.get_num_threads()), **others, "dispatch_seconds": dispatch_seconds(timer, device)}
+            facts |= {"asked_bytes": asked} if device == "cpu" and asked is not None else {}
     shapes = tuple(f"{' x '.join(map(str, t.shape))} {t.dtype}" for t in graph.inputs)
     return Measurement(graph.name, device, int(batch), shapes, precision, mode, layout, int(facts["threads"]), whole, op_times, facts)
 
@@ -156,15 +157,20 @@ def _flushes_denormals() -> bool:
     return bool((half.view(torch.int64) == 0).item())
 
 
-def _time_whole(subject: Subject, timer: Timer, budget: float, clock: Clock, tell: Progress, *, compiled: bool) -> tuple[float, ...]:
-    """Time the whole network again and again, after warming up."""
+def _time_whole(
+    subject: Subject, timer: Timer, budget: float, clock: Clock, tell: Progress, *, compiled: bool
+) -> tuple[tuple[float, ...], float | None]:
+    """Time the whole network again and again, after warming up; and count the bytes that a run asked the system for."""
     if compiled:
         tell("compiling", 0.0)
         subject = _compiled(subject)
     tell("warming up", 0.0)
     run = _timed_run(subject, timer)
     warm_up(run, budget * WARM_UP_SHARE, clock)
-    return repeat(run, budget * (1 - WARM_UP_SHARE), clock, lambda share: tell("timing", share))
+    before = pages_given()
+    times = repeat(run, budget * (1 - WARM_UP_SHARE), clock, lambda share: tell("timing", share))
+    after = pages_given()
+    return times, None if before is None or after is None else (after - before) / len(times)
 
 
 def _timed_run(subject: Subject, timer: Timer) -> Callable[[], float]:

@@ -16,6 +16,9 @@ SCHEMA = 1
 NOISY = 0.1
 """Interquartile range, as a share of the median, above which a measurement is called noisy."""
 
+TOLD = 1e6
+"""Bytes that a run asks the system for, from which a summary tells of them."""
+
 CROWDED = 0.2
 """Processors that others may use beyond the free ones before a measurement is called crowded."""
 
@@ -207,6 +210,8 @@ def _summary(measured: Measurement, top: int) -> Iterator[str]:
     yield f"run as      batch {m.batch}, {m.precision}, {m.mode}, {m.layout}"
     yield f"latency     {units.seconds(m.median)}  (best {units.seconds(m.best)}, IQR {units.seconds(m.iqr)}, {len(m.seconds)} runs)"
     yield f"throughput  {units.significant(m.throughput)} items/s"
+    if (asked := m.environment.get("asked_bytes", 0.0)) > TOLD:
+        yield f"memory      {units.scaled(asked, 'B')} asked of the system in each run, which clears it"
     if m.ops:
         yield f"ops         {len(m.ops)} timed one by one, {units.seconds(m.ops_seconds)} together"
     elif m.mode == "compiled":

@@ -1,6 +1,7 @@
 """Turn measured cases and networks into samples for the fit: a graph each, and the seconds that the whole of it took.
 
-A case and a network are samples as they were timed, the cases with an allocator that keeps memory. The ops of a network
+A case and a network are samples as they were timed, the cases with an allocator that keeps memory, the networks in processes of
+their own. The ops of a network
 become samples too, each as a graph of its own: what the whole took beyond the sum of its ops (Python between them,
 memory given back) is shared out among them, so that they add up to the whole.
 """
@@ -9,10 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from roofline.costmodel.allocator import Process, asked_anew
+from roofline.costmodel.columns import tabulate
 from roofline.graph import Graph, Op, Tensor, singletons
 from roofline.measurement.measurement import Measurement
 from roofline.measurement.shapes import Case
 from roofline.tracing.source import trace
+from roofline.transforms.modes import check_layout
 
 if TYPE_CHECKING:
     from roofline.measurement.fit import Sample
@@ -31,7 +35,7 @@ def samples(cases: Iterable[Measurement], networks: Iterable[Measurement], desig
     for measured in networks:
         graph = network_graph(measured)
         found.append(_sample(graph, measured, measured.median, measured.model))
-        found += (_sample(part, measured, seconds, label) for part, seconds, label in op_times(graph, measured))
+        found += (replace(_sample(part, measured, seconds, label), anew=anew) for part, seconds, label, anew in op_times(graph, measured))
     return found[:MOST]
 
 
@@ -50,20 +54,25 @@ def network_graph(measured: Measurement) -> Graph:
     return trace(measured.model.rpartition(" b")[0]).with_batch(measured.batch)
 
 
-def op_times(graph: Graph, measured: Measurement) -> list[tuple[Graph, float, str]]:
-    """Return each distinct op of *graph* as a graph, the seconds it takes in the network, and a label; views take no part.
+def op_times(graph: Graph, measured: Measurement) -> list[tuple[Graph, float, str, float]]:
+    """Return each distinct op of *graph* as a graph, the seconds it takes in the network, a label, and the bytes it asks the system for.
 
-    The seconds of all ops, each as often as it occurs, sum to those of the whole network.
+    Views take no part. The seconds of all ops, each as often as it occurs, sum to those of the whole network.
     """
     timed = [(graph.ops[o.op], o.median) for o in measured.ops if o.kind != "view"]
     groups: dict[Any, list[tuple[Op, float]]] = {}
     for op, seconds in timed:
         groups.setdefault(_likeness(op, graph), []).append((op, seconds))
     fixed, factor = _shares([seconds for _, seconds in timed], measured.median)
+    process = Process("eager", check_layout(measured.layout))
+    anew = asked_anew(tabulate(graph, [measured.batch]), process)[0] if timed else ()
     return [
-        (op_graph(graph, group[0][0]), fixed + factor * sum(s for _, s in group) / len(group), _label(group, measured))
+        (
+            op_graph(graph, group[0][0]), fixed + factor * sum(s for _, s in group) / len(group), _label(group, measured),
+            float(sum(anew[graph.kernel_of[op.id]] for op, _ in group)) / len(group),
+        )
         for group in groups.values()
-    ]
+    ]  # fmt: skip
 
 
 def _shares(seconds: Sequence[float], whole: float) -> tuple[float, float]:

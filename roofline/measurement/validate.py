@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,12 +96,11 @@ def validate_host(
 ) -> Validation:
     """Time *models* on this machine, each for at most *seconds* at each batch size, and compare them with predictions.
 
-    *hardware* is the profile of this machine: of its processor (`host`), or of the GPU in it, which then is what is timed.
+    *hardware* is the profile of this machine: of its processor (`host`), or of the GPU in it, which then is what is timed. On a
+    processor each network runs in a process of its own, where memory is what it is for a program that runs this network alone.
     Mistakes are told before anything is timed; a network that cannot be measured becomes a failure. Raises RooflineError
     when none can be.
     """
-    from roofline.measurement.measure import measure
-
     names, sizes, device = several(models), several(batches), load_hardware(hardware)
     if not names or not sizes:
         raise RooflineError("nothing to validate; give at least one network and one batch size")
@@ -112,11 +111,13 @@ def validate_host(
     cases = [(name, batch) for name in names for batch in sizes]
 
     def timed(i: int, name: str, batch: int) -> tuple[Comparison, Layers]:
+        how: dict[str, Any] = {
+            "batch": batch, "image_size": image_size, "precision": precision, "mode": mode, "layout": layout, "threads": threads,
+            "seconds": seconds, "cache": cache,
+        }  # fmt: skip
+        inner = _inner(tell, f"{name}, batch {batch}", i, len(cases))
         try:
-            measured = measure(
-                name, where, batch=batch, image_size=image_size, precision=precision, mode=mode, layout=layout, threads=threads,
-                seconds=seconds, cache=cache, progress=_inner(tell, f"{name}, batch {batch}", i, len(cases)),
-            )  # fmt: skip
+            measured = _measured(name, where, inner, how)
         except RooflineError as error:
             case = Case(
                 dataset=HERE, device=device.id, model=name, family=families().get(name, ""), mode=mode, precision=precision, layout=layout,
@@ -126,6 +127,17 @@ def validate_host(
         return _outcome(measured, device, lambda: graphs[name])
 
     return _joined([timed(i, *case) for i, case in enumerate(cases)])
+
+
+def _measured(name: str, where: str, tell: Progress, how: Mapping[str, Any]) -> Measurement:
+    if where == "cuda":
+        from roofline.measurement.measure import measure
+
+        return measure(name, where, progress=tell, **how)
+    from roofline.measurement.apart import measure_apart
+
+    tell("timing", 0.0)
+    return measure_apart(str(name), where, **how)
 
 
 def validate_published(

@@ -13,7 +13,7 @@ from roofline import units
 from roofline.costmodel.analyze import MAX_BATCH, check_batch
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.hardware import load_hardware
-from roofline.costmodel.memory import Lifetimes, growth, lifetimes, live_bytes, owners
+from roofline.costmodel.memory import Lifetimes, growth, lifetimes, live_bytes, owners, storage_bytes
 from roofline.errors import RooflineError, UnsupportedError
 from roofline.graph import BACKWARD, FORWARD, Graph, Tensor, phase_of
 from roofline.tracing.source import trace
@@ -129,7 +129,7 @@ class Footprint:
     @cached_property
     def live(self) -> Floats:
         """Bytes of the activations alive while each kernel runs, for each power of the batch: (powers, kernels)."""
-        return live_bytes(self.lifetimes, self.graph, growth(self.graph))
+        return live_bytes(self.lifetimes, storage_bytes(self.lifetimes, self.graph, growth(self.graph)))
 
     @cached_property
     def constant(self) -> dict[str, float]:

@@ -48,7 +48,7 @@ class Option:
         return frozenset(name for name, value in whole.items() if value) | {_CHANGED.get(text, "graph") for text in self.what_if}
 
 
-_CHANGED = {"int8": "precision", "weights=int8": "precision", "cuda-graphs": "mode", "depth-first": "mode"}
+_CHANGED = {"int8": "precision", "weights=int8": "precision", "cuda-graphs": "mode", "keep-memory": "mode", "depth-first": "mode"}
 """What a what-if changes where it is more than the graph."""
 
 ENGINE = "an inference engine, such as TensorRT or OpenVINO"
@@ -70,7 +70,9 @@ STEPS: Mapping[str, Option] = {
         Option("weights=int8", what_if=("weights=int8",), takes=("kernels that widen weights; accuracy is not predicted",)),
         *(
             Option(name, what_if=(name,), takes=(CHANGES[name].takes,))
-            for name in ("cuda-graphs", "fold-bn", "fuse-pointwise", "fuse-activation", "fuse-residual", "fuse-se", "fuse-all")
+            for name in (
+                "cuda-graphs", "keep-memory", "fold-bn", "fuse-pointwise", "fuse-activation", "fuse-residual", "fuse-se", "fuse-all",
+            )
         ),
         Option("depth-first", what_if=("depth-first",), takes=("an engine that nobody ships",), bound=True),
     )
@@ -80,13 +82,16 @@ STEPS: Mapping[str, Option] = {
 TOGETHER: Sequence[tuple[str, ...]] = (
     (HALF, "channels-last"), (HALF, "compiled"), (HALF, "engine"), ("compiled", "batch x 8"), ("engine", "batch x 8"), (HALF, "batch x 8"),
     (HALF, "engine", "batch x 8"), ("engine", "cuda-graphs"), (HALF, "engine", "cuda-graphs"), ("cuda-graphs", "fold-bn"),
-    ("cuda-graphs", "fold-bn", HALF), ("engine", "int8"), ("engine", "int8", "batch x 8"), ("engine", "prune=0.5"),
-    (HALF, "engine", "prune=0.5"), (HALF, "engine", "sparse=2:4"),
+    ("cuda-graphs", "fold-bn", HALF), ("compiled", "keep-memory"), ("engine", "int8"), ("engine", "int8", "batch x 8"),
+    ("engine", "prune=0.5"), (HALF, "engine", "prune=0.5"), (HALF, "engine", "sparse=2:4"),
 )  # fmt: skip
 """Steps that are often taken together."""
 
 GPU_ONLY = frozenset({"cuda-graphs", "channels-last", "amp", "tf32"})
 """Steps that CPUs do not have, or that change nothing there that was measured."""
+
+CPU_ONLY = frozenset({"keep-memory"})
+"""Steps that change nothing on a GPU, whose memory PyTorch keeps."""
 
 _GROUND = ("mode", "precision", "layout")
 
@@ -98,7 +103,7 @@ def options_for(hardware: Hardware, mode: str, precision: str, layout: str, *, b
 
     def fits(name: str) -> bool:
         step = STEPS[name]
-        if hardware.kind == "cpu" and name in GPU_ONLY:
+        if name in (GPU_ONLY if hardware.kind == "cpu" else CPU_ONLY):
             return False
         if name == "sparse=2:4" and not hardware.sparsity_2_4:
             return False

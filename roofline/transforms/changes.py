@@ -212,6 +212,10 @@ CHANGES: Mapping[str, Change] = {
         "capture the launches once and replay them, without a host that dispatches or calls", "fixed shapes; a GPU",
         rerun=lambda way, _: replace(way, replayed=True),
     ),
+    "keep-memory": Change(
+        "keep what a run on a CPU frees for the next one, so that the system clears no page anew",
+        "a setting of the allocator, or another one; a CPU", rerun=lambda way, _: replace(way, keeps_memory=True),
+    ),
     "channels-last": Change(
         "keep images in the order nhwc, as tensor cores read them", "a line of code",
         rerun=lambda way, _: replace(way, layout="nhwc"),

@@ -19,13 +19,15 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 class Way:
     """How a network is run: by whom, and in which order its images lie in memory.
 
-    *replayed* launches come from a captured graph, so that no host dispatches op by op or calls an engine. *capacity* is the
-    on-chip memory in bytes that mode `ideal` may use; None is that of the device.
+    *replayed* launches come from a captured graph, so that no host dispatches op by op or calls an engine. *keeps_memory*
+    tells whether the allocator of a CPU keeps what a run frees. *capacity* is the on-chip memory in bytes that mode `ideal` may use;
+    None is that of the device.
     """
 
     mode: Mode
     layout: Layout
     replayed: bool = False
+    keeps_memory: bool = False
     capacity: float | None = None
 
 
