@@ -60,10 +60,11 @@ def measure(
 ) -> Measurement:
     """Run *model* on this machine's *device* and return the times of the whole and of every op, all of them raw.
 
-    *model*, *image_size*, *inputs* and the rest name a network as in `analyze`; a name gets random weights, a module is
-    measured as a copy. It runs until the median of the whole is known to 1 %, or *seconds* are up. `fp32` keeps TF32 off;
-    compiled networks have no times of single ops. Raises UnsupportedError for a device that is not here, ModelError for a
-    network that cannot run.
+    *model*, *image_size*, *inputs* and the rest name a network as in `analyze`; a name gets random weights, a module is measured as
+    a copy. On a CPU, a process that has run others before keeps more memory, and may be faster than one that runs this network
+    alone (`asked_bytes` of the environment tells); the command `roofline measure` runs it alone. It runs until the median of the
+    whole is known to 1 %, or *seconds* are up. `fp32` keeps TF32 off; compiled networks have no times of single ops. Raises
+    UnsupportedError for a device that is not here, ModelError for a network that cannot run.
     """
     if isinstance(model, Graph):
         raise ModelError("cannot measure a Graph, which has no weights; pass the network itself")
