@@ -83,6 +83,7 @@ def test_steps_are_those_that_the_device_knows() -> None:
     assert {"sparse=2:4", "tf32", "fp16"} <= offered("a100-40gb")
     assert offered("t4").isdisjoint({"sparse=2:4", "tf32"})
     assert offered("c5.2xlarge").isdisjoint({"cuda-graphs", "amp", "channels-last", "tf32"})
+    assert "keep-memory" in offered("c5.2xlarge") - offered("t4")
 
 
 def test_what_is_done_already_is_not_offered_again() -> None:

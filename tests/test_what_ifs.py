@@ -497,3 +497,6 @@ def test_memory_that_is_kept_is_cleared_once() -> None:
     assert analyzed(graph, device(), "keep-memory", batches=(8,)).remarks == (
         "hand is a GPU, whose memory PyTorch keeps anyway, so keep-memory changes nothing there",
     )
+    assert analyzed(graph, slow, "keep-memory", batches=(8,), mode="engine").remarks == (
+        "mode engine is taken to keep its memory anyway, so keep-memory changes nothing there",
+    )

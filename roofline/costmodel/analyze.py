@@ -129,6 +129,8 @@ def _remarks(columns: Columns, precision: str, way: Way, hardware: Hardware) -> 
         yield f"{hardware.id} is a CPU, which launches nothing, so cuda-graphs changes nothing there"
     if way.keeps_memory and hardware.kind == "gpu":
         yield f"{hardware.id} is a GPU, whose memory PyTorch keeps anyway, so keep-memory changes nothing there"
+    elif way.keeps_memory and way.mode not in ("eager", "compiled"):
+        yield f"mode {way.mode} is taken to keep its memory anyway, so keep-memory changes nothing there"
     if (way.mode, way.layout, hardware.kind) == ("eager", "nhwc", "gpu") and (slow := huge(columns)).any():
         batch = min(columns.batches[i] for i in slow.nonzero()[0])
         yield f"at batch {batch}, some depthwise convolution has 2^31 numbers or more, and runs several times slower for it in nhwc"

@@ -98,7 +98,8 @@ _CPU_COMMON = 0.15
 _LAUNCH, _HOST_OP, _HOST_WEIGHT = 0.5, 0.25, 0.5
 _MEASURED = 0.05
 """Spread of what was measured on the machine itself. Which kernels ask the system for memory is foretold, not counted: where a fit was free
-to, it took new memory for 1.3 times as fast as it had been measured (2026-11-22), and large batches for as much too fast."""
+to, it took new memory for 1.5 (compiled) and 2.7 times (eager) as fast as it had been measured on an EPYC (2026-11-22), and predicted
+batch 8 1.2 times too fast."""
 _STARTED = (4e-6, 0.25)
 """Seconds in which a kernel of a captured graph starts and ends on a GPU, and their spread: fits to engines found 3.8 to 6.7 us on a T4, a
 V100 and an A100 (2026-11-22). What profiles know is an empty kernel's, about 1 us; timings of large batches do not tell. One that was
