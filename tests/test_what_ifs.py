@@ -491,7 +491,7 @@ def test_memory_that_is_kept_is_cleared_once() -> None:
     slow = replace(device(kind="cpu"), calibrations=(Calibration("eager", fresh=1e6, kind="cpu"),))
     given_back, kept = (analyze_grid(graph, [slow], (8,), change=parse_changes(texts))[0] for texts in ((), ("keep-memory",)))
     assert given_back.latency - kept.latency == pytest.approx(2**25 / (1e6 * slow.units))
-    assert [remark.partition(", ")[0] for remark in given_back.remarks] == ["hand at batch 8 clears 33.6 MB of memory anew in each run"]
+    assert [remark.partition(", ")[0] for remark in given_back.remarks] == ["hand clears memory anew in each run: 33.6 MB at batch 8"]
     assert kept.remarks == ()
     assert kept.keeps_memory
     assert analyzed(graph, device(), "keep-memory", batches=(8,)).remarks == (

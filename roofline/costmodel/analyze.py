@@ -62,10 +62,11 @@ def analyze_grid(
                 priced = price_fleet(asked, fleet)
                 for n, i in enumerate(members):
                     times, remarks = priced.on(n), (*program.remarks, *_remarks(columns, precision, way, devices[i]))
+                    remarks = (*remarks, *_cleared(asked, fleet, n, times, batches))
                     found[i, precision] = tuple(
                         Analysis(
                             graph, program.graph, devices[i], way.mode, precision, way.layout, batch, columns, times, row,
-                            fleet.calibrations[n], changes, (*remarks, *_cleared(asked, fleet, n, times, row, batch)),
+                            fleet.calibrations[n], changes, remarks,
                             way.replayed, way.keeps_memory,
                         )
                         for row, batch in enumerate(batches)
@@ -139,14 +140,19 @@ def _remarks(columns: Columns, precision: str, way: Way, hardware: Hardware) -> 
         yield BY_GROUP
 
 
-def _cleared(asked: Demand, fleet: Fleet, device: int, times: Times, row: int, batch: int) -> Iterator[str]:
-    """Tell of memory that is given back and cleared anew in each run, where that takes much of the time of *batch*, which is *row*."""
-    nbytes, rate = float(asked.fresh[row].sum()), float(fleet.parameters["fresh"][device, 0, 0])
-    share = nbytes / rate / float(times.seconds[row].sum())
-    if share > NOTEWORTHY:
+def _cleared(asked: Demand, fleet: Fleet, device: int, times: Times, batches: Sequence[int]) -> Iterator[str]:
+    """Tell of memory that is given back and cleared anew in each run, at the first and the last batch where that takes much of the time."""
+    nbytes = asked.fresh.sum(axis=1)
+    share = nbytes / fleet.parameters["fresh"][device, 0] / times.seconds.sum(axis=1)
+    found = [row for row in range(len(batches)) if share[row] > NOTEWORTHY]
+    if found:
+        costs = [
+            f"{units.scaled(float(nbytes[row]), 'B')} at batch {batches[row]}, {100 * share[row]:.0f} % of the time"
+            for row in dict.fromkeys((found[0], found[-1]))
+        ]
         yield (
-            f"{fleet.devices[device].id} at batch {batch} clears {units.scaled(nbytes, 'B')} of memory anew in each run, "
-            f"{100 * share:.0f} % of the time; the what-if keep-memory prices an allocator that keeps it"
+            f"{fleet.devices[device].id} clears memory anew in each run: {'; '.join(costs)}; "
+            "the what-if keep-memory prices an allocator that keeps it"
         )
 
 
