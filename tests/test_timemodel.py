@@ -166,6 +166,24 @@ def test_a_cache_of_each_core_serves_a_cpu() -> None:
     assert first.level_bytes == pytest.approx({"dram": 400, "l2": 400}, rel=1e-3)
 
 
+def many_cores(units: int) -> Hardware:
+    """Make a CPU whose cores have 1 MB of their own in all, and share 4 MB."""
+    return device(kind="cpu", units=units, memory=(DRAM, level("l3", 4e6, 400e9, 200e9), replace(L2, shared_by="unit")))
+
+
+@pytest.mark.parametrize(("units", "shared"), [(10, 360), (2, 200), (1, 0)])
+def test_what_another_core_wrote_comes_through_the_cache_that_all_share(units: int, shared: float) -> None:
+    """All but one's own share of the 400 bytes that lie in the caches of single cores."""
+    first, second = on(two_relus(100), many_cores(units), mode="eager").predictions
+    assert first.level_bytes == pytest.approx({"dram": 400, "l3": shared, "l2": 400 - shared}, abs=1)
+    assert second.limit_seconds == pytest.approx(400 / 100e9)  # a limit may hope for the best
+
+
+def test_a_perfect_engine_leaves_data_with_the_core_that_wrote_them() -> None:
+    shares = [Fleet((many_cores(10),), (Calibration(mode),)).foreign.item() for mode in ("engine", "ideal")]
+    assert shares == pytest.approx([0.9, 0])
+
+
 @pytest.mark.parametrize("name", ["t4", "h100", "c5.2xlarge", "i9-10940x"])
 @pytest.mark.parametrize("mode", MODES)
 def test_every_byte_is_served_by_exactly_one_level(name: str, mode: str) -> None:

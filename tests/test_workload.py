@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from devices import DRAM, HALF, L2, MATRIX, VECTOR, device, engine
+from devices import DRAM, HALF, L2, MATRIX, VECTOR, device, engine, level
 from strategies import traced
 from torch import nn
 from torch.nn import functional
@@ -184,6 +184,12 @@ def test_bytes_are_priced_at_the_bandwidth_of_copies_by_level() -> None:
     assert row(cached.cache) == pytest.approx([32_768 / 400e9])  # all of them pass the cache on their way
 
 
+@pytest.mark.parametrize(("kind", "seconds"), [("gpu", 32_768 / 200e9), ("cpu", 32_768 / 200e9 + 32_768 / 400e9)])
+def test_the_times_of_caches_add_up_on_a_cpu(kind: DeviceKind, seconds: float) -> None:
+    both = device(kind=kind, units=1, memory=(DRAM, level("l3", 4e3, 400e9, 200e9), replace(L2, size=1e3)))  # neither keeps 32 kB
+    assert row(asked(torch.relu, IMAGE, on=both).cache) == pytest.approx([seconds], rel=1e-3)
+
+
 def test_one_engine_is_shared_where_products_have_no_matrix_engine() -> None:
     model = nn.Sequential(conv(8, 16), nn.ReLU())
     single, half = asked(model, IMAGE), asked(model, IMAGE, precision="fp16")
@@ -244,6 +250,13 @@ def test_a_strided_convolution_of_one_pixel_is_turned_over_too() -> None:
 @pytest.mark.parametrize("model", [conv(8, 16, 1), conv(8, 8, groups=8), nn.Linear(16, 8), nn.BatchNorm2d(8)])
 def test_only_convolutions_that_gather_an_image_are_turned_over(model: nn.Module) -> None:
     assert row(asked(model, IMAGE, precision="fp16").transpose) == [0]
+
+
+def test_a_convolution_of_one_pixel_is_turned_over_in_tf32_which_no_load_transposes() -> None:
+    tf32 = engine("matrix", "tf32", 4e12, 2e12)
+    workload = asked(conv(8, 16, 1), (2, 8, 14, 14), on=device(engines=(VECTOR, tf32)), precision="tf32")
+    assert row(workload.transpose) == pytest.approx([2 * (12_544 + 25_088) / 80e9])
+    assert row(workload.misaligned) == [False]  # rows of 14 pixels do not matter to it any more
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from roofline.cost import KINDS
 from roofline.costmodel.allocator import Process, asked_anew, filters
 from roofline.costmodel.calibration import CLASSES
 from roofline.costmodel.columns import Columns, Floats, Ints
+from roofline.units import BITS
 
 Bools = NDArray[np.bool_]
 
@@ -107,7 +108,7 @@ def demand(columns: Columns, distances: Sequence[float], process: Process | None
     (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
     through, least = _through(columns, distances)
     groups = np.where(grouped(columns), columns.groups[0], 1.0)
-    in_place = (columns.kind == _POINTWISE) & (columns.stride[0] <= 1)
+    in_place = (columns.kind == _POINTWISE) & (columns.stride[0] <= 1) & _turned_on_load(matrix_types)[matrix_code]
     return Demand(
         klass=classify(columns),
         matrix_code=matrix_code,
@@ -198,6 +199,15 @@ def _unseen(columns: Columns) -> Bools:
 def grouped(columns: Columns) -> Bools:
     """Tell which kernels are grouped convolutions, depthwise ones apart."""
     return columns.kind == _GROUPED
+
+
+def _turned_on_load(types: Sequence[str]) -> Bools:
+    """Tell the types of which a matrix engine can load a map that lies in rows and hold it in columns: those of 16 bits.
+
+    Only for these can the instruction that loads its operands transpose (PTX ISA, `ldmatrix` with `.trans`, recalled). Images in nchw
+    are turned over in kernels of their own for the others, which is TF32.
+    """
+    return np.array([BITS[t] <= 16 for t in types], dtype=bool)
 
 
 def _misaligned(columns: Columns) -> Bools:

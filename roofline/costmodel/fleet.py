@@ -152,6 +152,15 @@ class Fleet:
         return tuple(_reach(levels) for levels in self.levels)
 
     @cached_property
+    def foreign(self) -> Floats:
+        """Share of what lies in the caches of single cores that another core wrote: all but one's own, where an L3 passes it on.
+
+        Cores share out each kernel anew. A perfect engine leaves data where they are.
+        """
+        passed_on = [self.kind == "cpu" and self.mode != "ideal" and {"l2", "l3"} <= {m.name for m in near} for near in self.levels]
+        return _along([1 - 1 / d.units if passed else 0.0 for d, passed in zip(self.devices, passed_on, strict=True)])
+
+    @cached_property
     def distances(self) -> tuple[float, ...]:
         """All that nearer levels of some device hold, in order."""
         return tuple(sorted({distance for reach in self.reach for distance in reach}))
@@ -265,10 +274,14 @@ def _reach(levels: Sequence[MemoryLevel]) -> tuple[float, ...]:
 def through_levels(asked: Demand, fleet: Fleet, *, least: bool = False) -> tuple[Floats, ...]:
     """Bytes that come through each level of every device, DRAM first, or the *least* that must.
 
-    Where a device has no such level, what its nearest one passes.
+    Where a device has no such level, what its nearest one passes. What another core wrote comes through the L3.
     """
     passed = asked.least if least else asked.through
-    return tuple(passed[[asked.distances.index(distance) for distance in level]] for level in fleet.held)
+    found = tuple(passed[[asked.distances.index(distance) for distance in level]] for level in fleet.held)
+    if least or not fleet.foreign.any():
+        return found
+    *far, shared, own = found
+    return (*far, shared + fleet.foreign * (own - shared), own)
 
 
 def level_seconds(through: Sequence[Floats], fleet: Fleet, *, datasheet: bool = False) -> tuple[Floats, ...]:

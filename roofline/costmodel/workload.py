@@ -25,15 +25,15 @@ PACE = 1e12
 class Workload:
     """What each kernel asks of each device: arrays that broadcast to (devices, batches, kernels).
 
-    *matrix* and *vector* are seconds of its FLOPs at the ceilings of the engines, *dram* and *cache* seconds of its bytes
-    at the copy bandwidths, *bias* and *transpose* seconds of passes that run as kernels of their own, *fresh* bytes of
-    memory that the system must clear first, *packed* bytes of weights that are laid out anew. *on_matrix* tells whether products
-    use a matrix engine, *misaligned* whether their channels do not suit it. *depth* and *columns* are the inner and outer sides of
-    the product, *pace* tells how many times faster than PACE its engine is, where what a small side loses takes as long on any.
-    *outputs* are its results, or those of one of its groups, for each unit of the device, and on a matrix engine for each PACE of
-    its speed: what hides the same delays must grow with the speed (Little's law). Results of which a warp computes each count LANES
-    times. *huge* tells of images that are slow for their size, *launches* counts the kernels the device starts, *others* the cores
-    beside the first (0 on a GPU).
+    *matrix* and *vector* are seconds of its FLOPs at the ceilings of the engines, *dram* and *cache* seconds of its bytes at the
+    copy bandwidths, in the slowest cache of a GPU and in all of a CPU; *bias* and *transpose* seconds of passes that run as kernels
+    of their own, *fresh* bytes of memory that the system must clear first, *packed* bytes of weights that are laid out anew.
+    *on_matrix* tells whether products use a matrix engine, *misaligned* whether their channels do not suit it. *depth* and
+    *columns* are the inner and outer sides of the product, *pace* tells how many times faster than PACE its engine is, where what a
+    small side loses takes as long on any. *outputs* are its results, or those of one of its groups, for each unit of the device,
+    and on a matrix engine for each PACE of its speed: what hides the same delays must grow with the speed (Little's law). Results
+    of which a warp computes each count LANES times. *huge* tells of images that are slow for their size, *launches* counts the
+    kernels the device starts, *others* the cores beside the first (0 on a GPU).
     """
 
     klass: Ints
@@ -77,7 +77,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         on_matrix=on_matrix,
         misaligned=on_matrix & (asked.misaligned | (asked.ragged & in_maps)),
         dram=dram,
-        cache=slowest(caches),
+        cache=slowest(caches) if on_gpu else sum(caches, nothing),  # a core waits for one after another: the ECM model
         bias=2 * asked.output_bytes * own_bias / copy if own_bias.any() else nothing,
         transpose=2 * _transposed(asked, on_matrix, fleet) / copy,
         fresh=nothing if on_gpu else asked.fresh,

@@ -82,10 +82,10 @@ _SCALARS = {
     "serial": (0.01, 1.0),
 }  # fmt: skip
 _CPU_SCALARS = {"cache": (1.0, 0.5), "transpose": (0.5, 0.4), "serial": (0.025, 1.0)}
-"""Fits of 2026-11-22 found *transpose* at 0.57 on an i9-10940X and at 0.37 on an EPYC, *serial* at 0.026 on AWS c5 of 4 to 36 cores and
+"""Fits of 2026-11-22 found *transpose* at 0.56 on an i9-10940X and at 0.37 on an EPYC, *serial* at 0.026 on AWS c5 of 4 to 36 cores and
 at 0.022 on the i9; two cores cannot tell."""
 _PACKING = 4e9
-"""B/s of weights that a core lays out anew, about: 4.1e9 fitted on an i9-10940X, 3.2e9 on an EPYC (2026-11-22)."""
+"""B/s of weights that a core lays out anew, about: 4.2e9 fitted on an i9-10940X, 3.2e9 on an EPYC (2026-11-22)."""
 _LOST = ("misaligned", "misaligned_groups")
 _KEPT = (*_LOST, "huge")
 """Shares that are kept of a speed, and so never exceed 1."""
