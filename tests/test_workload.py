@@ -543,7 +543,8 @@ def test_a_product_meets_the_parameters_of_the_engine_that_runs_it() -> None:
 def test_groups_have_columns_and_a_loss_of_their_own() -> None:
     assert facts(met(conv(16, 16, groups=2), (2, 16, 16, 16)), "columns", "outputs", "alignment") == [3, 5, 1]
     assert facts(met(conv(16, 16, groups=2), (2, 16, 16, 16), precision="fp16"), *SHAPE) == [0.2, 10, 30, 50, 1]
-    assert facts(met(conv(12, 12, groups=2), (2, 12, 16, 16), precision="fp16"), *SHAPE) == [0.2, 10, 30, 50, 0.25]
+    assert facts(met(conv(12, 12, groups=2), (2, 12, 16, 16), precision="fp16"), *SHAPE) == [0.2, 10, 30 / 0.25, 50, 0.5]
+    assert facts(met(conv(12, 12, groups=2), (2, 12, 16, 16)), "columns", "alignment") == [3, 1]  # no matrix engine
 
 
 def test_channels_that_do_not_fit_lose_the_share_of_the_matrix_engine() -> None:

@@ -41,8 +41,9 @@ class Shape:
     """How the shape of a product lowers its efficiency on one kind of engine.
 
     *depth* and *columns* are the inner side and the output channels at half efficiency, *group_columns* the latter inside a
-    group, *outputs* the results per unit of the device at half, *group_outputs* those of one group; *misaligned* and
-    *misaligned_groups* are factors.
+    group, *outputs* the results per unit of the device at half, *group_outputs* those of one group. *misaligned* is the share of the
+    speed that channels keep which do not suit a matrix engine, *misaligned_groups* the further share that narrow groups of them keep:
+    they reach half efficiency at `group_columns / misaligned_groups`.
     """
 
     depth: float = 0.0

@@ -144,14 +144,15 @@ def efficiency(workload: Workload, fleet: Fleet) -> Efficiency:
     if grouped.any():
         for name in ("columns", "outputs"):
             sizes[name] = np.where(grouped, np.where(on_matrix, *fleet.shapes[f"group_{name}"]), sizes[name])
-    lost = np.where(grouped, fleet.shapes["misaligned_groups"][0], fleet.shapes["misaligned"][0])
+        narrow = grouped & workload.misaligned
+        sizes["columns"] = np.where(narrow, sizes["columns"] / fleet.shapes["misaligned_groups"][0], sizes["columns"])
     return Efficiency(
         memory=memory * kept,
         product=np.where(on_matrix, matrix, vector) * kept,
         vector=vector,
         depth=sizes["depth"],
         columns=sizes["columns"],
-        alignment=np.where(workload.misaligned, lost, 1.0),
+        alignment=np.where(workload.misaligned, fleet.shapes["misaligned"][0], 1.0),
         outputs=np.where(_FILLING[fleet.kind][workload.klass], sizes["outputs"], 0.0),
         cache=scalars["cache"],
         bias=scalars["bias"],

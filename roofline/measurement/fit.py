@@ -77,7 +77,7 @@ _MATRIX = {**dict.fromkeys(CLASSES, 0.75), "grouped": 0.3, "conv wide": 0.6, "co
 _SCALARS = {
     "matrix_depth": (30, 0.7), "vector_depth": (15, 0.7), "matrix_columns": (12, 0.7), "vector_columns": (8, 0.7),
     "group_columns": (30, 0.7), "matrix_group_outputs": (100, 1.5), "vector_group_outputs": (300, 1.5), "matrix_outputs": (OUTPUTS, 0.15),
-    "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3), "misaligned_groups": (0.6, 0.3), "cache": (1.3, 0.1), "bias": (0.85, 0.2),
+    "vector_outputs": (1000, 0.8), "misaligned": (0.6, 0.3), "misaligned_groups": (0.25, 0.5), "cache": (1.3, 0.1), "bias": (0.85, 0.2),
     "transpose": (0.8, 0.4), "huge": (0.3, 0.7), "fresh": (1.0, 0.5), "packing": (1.0, 0.5),
     "serial": (0.01, 1.0),
 }  # fmt: skip
@@ -391,11 +391,12 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
         return torch.where(on_matrix, p[f"matrix_{name}"][r], p[f"vector_{name}"][r])
 
     kept = torch.where(batch.huge, p["huge"][r], one)
-    lost = torch.where(grouped, p["misaligned_groups"][r], p["misaligned"][r])
+    columns = torch.where(grouped, p["group_columns"][r], size("columns"))
+    columns = torch.where(grouped & batch.misaligned, columns / p["misaligned_groups"][r], columns)
     e = Efficiency(
         memory=p["memory"][r, k] * kept, product=torch.where(on_matrix, p["matrix"][r, k], p["vector"][r, k]) * kept,
-        vector=p["vector"][r, k], depth=size("depth"), columns=torch.where(grouped, p["group_columns"][r], size("columns")),
-        alignment=torch.where(batch.misaligned, lost, one),
+        vector=p["vector"][r, k], depth=size("depth"), columns=columns,
+        alignment=torch.where(batch.misaligned, p["misaligned"][r], one),
         outputs=torch.where(grouped, size("group_outputs"), torch.where(filling, size("outputs"), 0 * one)),
         cache=p["cache"][r], bias=p["bias"][r], transpose=p["transpose"][r], fresh=p["fresh"][r],
         packing=p["packing"][r], crowd=1 + p["serial"][r] * batch.others,
