@@ -145,6 +145,7 @@ def test_one_of_relatives_is_borrowed_and_names_them() -> None:
     assert not borrowed.measured
     assert borrowed.status == "borrowed"
     assert borrowed.provenance == "borrowed: never timed in this way here; parameters of t4, v100, the nearest first"
+    assert replace(borrowed, relatives=("t4",)).provenance == "borrowed: never timed in this way here; parameters of t4"
 
 
 def test_one_that_follows_from_other_modes_of_the_device_is_borrowed() -> None:

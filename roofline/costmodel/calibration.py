@@ -132,7 +132,8 @@ class Calibration:
         if self.measured:
             return f"calibrated: fitted to {self.samples} timings of this device ({self.data}; {', '.join(self.precisions)})"
         if self.relatives:
-            return f"borrowed: never timed in this way here; parameters of {', '.join(self.relatives)}, the nearest first"
+            order = ", the nearest first" if len(self.relatives) > 1 else ""
+            return f"borrowed: never timed in this way here; parameters of {', '.join(self.relatives)}{order}"
         if self.memory:
             return "borrowed: this device was timed in other modes only; other devices tell what this mode changes"
         return "uncalibrated: from sourced ceilings and overheads, not fitted to measurements of any device"
