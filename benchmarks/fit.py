@@ -82,10 +82,12 @@ def tabulated(job: tuple[tuple[str, int], list[tuple[int, Published]]]) -> list[
     (model, size), timings = job
     graph, prepared, found = trace(model, image_size=size), {}, []
     for index, timing in timings:
-        key = (timing.precision, timing.mode, timing.what_if, half_type(load_hardware(timing.device)))
+        hardware, way = load_hardware(timing.device), way_of(timing)
+        layout = way.layout if way.mode in ("eager", "compiled") and hardware.kind == "gpu" else None
+        key = (timing.precision, timing.mode, layout, timing.what_if, half_type(hardware))
         if key not in prepared:
             changed = parse_changes(timing.what_if.split())(to_precision(graph, timing.precision, lower=key[-1]))
-            prepared[key] = execute(changed, way_of(timing).mode, 0.0)
+            prepared[key] = execute(changed, way.mode, 0.0, layout)
         found.append((index, tabulate(prepared[key], [timing.batch])))
     return found
 

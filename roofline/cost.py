@@ -440,10 +440,7 @@ ELEMENTWISE: dict[str, dict[str, int]] = {
         "batch_norm": 2, "_native_batch_norm_legit_no_training": 2, "_batch_norm_no_update": 2, "native_batch_norm_backward": 9,
         "cudnn_batch_norm_backward": 9,
     },
-    "layer norm": {
-        "layer_norm": 8, "native_layer_norm": 8, "rms_norm": 5, "_fused_rms_norm": 5, "native_layer_norm_backward": 13,
-        "_fused_rms_norm_backward": 9,
-    },
+    "layer norm": {"_fused_rms_norm": 5, "native_layer_norm_backward": 13, "_fused_rms_norm_backward": 9},
     "group norm": {"group_norm": 8, "native_group_norm": 8, "instance_norm": 8, "native_group_norm_backward": 13},
     "copy": {
         "cat": 0, "concat": 0, "concatenate": 0, "stack": 0, "hstack": 0, "vstack": 0, "clone": 0, "contiguous": 0, "copy": 0,
@@ -494,6 +491,16 @@ def batch_norm(call: Call) -> Work:
     """Count scale and shift, and in training the statistics that they are made of."""
     count = call.out.numel
     return Work("batch norm", vector_flops=(_NORM_TRAINING_FLOPS if call.attr("training", False) else 2) * count, rows=count)
+
+
+_LAYER_NORM_FLOPS = {"layer_norm": 8, "native_layer_norm": 8, "rms_norm": 5}
+
+
+@rule(*_LAYER_NORM_FLOPS)
+def layer_norm(call: Call) -> Work:
+    """Count the operations of mean, variance, scale and shift per element; a row is what is normalised together."""
+    width = math.prod(call.attr("normalized_shape", ())) or 1
+    return Work("layer norm", vector_flops=_LAYER_NORM_FLOPS[call.op.name] * call.out.numel, rows=call.out.numel / width, columns=width)
 
 
 FOREACH = {
@@ -602,9 +609,15 @@ _RESIZE_FLOPS = {"nearest": 0, "bilinear": 7, "trilinear": 15, "bicubic": 35, "l
     "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "grid_sampler_2d", "grid_sampler_3d",
 )  # fmt: skip
 def resize(call: Call) -> Work:
-    """Count the interpolation's operations per output element: 7 for bilinear, 35 for bicubic, none for nearest."""
-    method = next(m for m in _RESIZE_FLOPS if m in call.op.name)
-    return Work("resize", vector_flops=_RESIZE_FLOPS[method] * call.out.numel, rows=call.out.numel)
+    """Count the interpolation's operations per output element: 7 for bilinear, 35 for bicubic, none for nearest.
+
+    Kernels that weigh neighbours (but for those that smooth, `_aa`) have a row for each pixel and a column for each image and channel.
+    """
+    method, out = next(m for m in _RESIZE_FLOPS if m in call.op.name), call.out
+    flops = _RESIZE_FLOPS[method] * out.numel
+    if method == "nearest" or not call.op.name.startswith("upsample"):
+        return Work("resize", vector_flops=flops, rows=out.numel)
+    return Work("resize", vector_flops=flops, rows=math.prod(out.shape[2:]), columns=math.prod(out.shape[:2]))
 
 
 @rule(

@@ -25,6 +25,16 @@ FORWARD, BACKWARD, OPTIMIZER = PHASES = get_args(Phase)
 FAST_NORM = "fast_norm"
 """Attribute of a norm that autocast does not widen to fp32: of timm's layers, where timm.layers.set_fast_norm() held as they were made."""
 
+UNFUSED = "unfused"
+"""Attribute of the parts of an attention that no fused kernel runs; autocast sees the whole."""
+
+CHANNELS_LAST = "channels_last"
+"""Attribute of a kernel of images whose channels lie side by side, such as a convolution."""
+
+
+READER = "reader"
+"""Attribute of a copy that an operator makes of what it cannot read as it lies: the name of the operator."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -68,8 +78,8 @@ class Op:
     """Record one operator call: aten name, owning module, tensor ids in and out, and every other schema argument.
 
     *roles* names the schema argument of each input ("input", "weight", "bias"). *batch_attrs* mirrors those entries of
-    *attrs* that are proportional to a power of the batch size; FAST_NORM is an attribute beside the schema's. *inplace* is true
-    when an input's memory is overwritten.
+    *attrs* that are proportional to a power of the batch size; FAST_NORM, UNFUSED, CHANNELS_LAST and READER are attributes
+    beside the schema's. *inplace* is true when an input's memory is overwritten.
     """
 
     id: int

@@ -152,12 +152,12 @@ def test_the_worst_rows_count_each_network_once_with_its_factor(table: Any) -> N
 
 
 def test_a_cause_is_told_only_while_the_timings_bear_it_out(table: Any) -> None:
-    facts = {"dataset": "timm-rtx4090-eager-nchw", "device": "rtx4090", "family": "efficientformer_v2"}
+    facts = {"dataset": "timm-rtx4090-compiled", "device": "rtx4090", "family": "cait"}
     fast, right = (table(*(row(f"net{i}", predicted=ratio, **facts) for i in range(4))) for ratio in (0.2, 1.05))
-    assert "- **EfficientFormerV2 in eager mode**: 0.20 (n 4; " in load().suspects(fast)
+    assert "- **CaiT under torch.compile**: 0.20 (n 4; " in load().suspects(fast)
     assert "yes" in load().residuals(fast)
-    assert "**EfficientFormerV2" not in load().suspects(right)
-    assert "not off in that way now: EfficientFormerV2" in load().suspects(right)
+    assert "**CaiT" not in load().suspects(right)
+    assert "not off in that way now: CaiT" in load().suspects(right)
 
 
 def test_only_blocks_are_filled_and_filling_twice_changes_nothing(table: Any) -> None:

@@ -10,7 +10,8 @@ from roofline.cost import Cost, cost
 from roofline.errors import RooflineError, UnknownNameError
 from roofline.graph import Graph
 from roofline.transforms.changes import CHANGES, parse_changes
-from roofline.transforms.fusion import fold_batch_norm, fuse_compiled, fuse_engine
+from roofline.transforms.compiler import fuse_compiled
+from roofline.transforms.fusion import fold_batch_norm, fuse_engine
 
 EXAMPLES = {"prune": ("0.5:1", "0.25"), "sparse-weights": ("0.8",), "sparse-activations": ("0.5",), "depth-first": ("1MiB",)}
 """Values of those that take more than a few words."""

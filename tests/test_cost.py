@@ -337,6 +337,11 @@ TRAINING = [
            [*ATTENDED, (1, 2, 3), torch.empty(2, dtype=torch.int32, device="meta"), ints(), ints()], "attention", 360, 720, 162, 528, 288),
     # mean and variance take 4 operations, scale and shift 2; reads 12 + 2 x 6, writes 12 and 2 x 6 statistics (which PyTorch's
     # meta kernel makes in inference too)
+    # eight operations an element, five without a mean; statistics of each of two rows are written as well
+    Oracle("layer_norm", nn.LayerNorm(6), [X], "layer norm", 0, 0, 96, 96, 48),
+    Oracle("rms_norm", nn.RMSNorm(6), [X], "layer norm", 0, 0, 60, 72, 48),
+    Oracle("native_layer_norm", lambda x, w, b: aten.native_layer_norm(x, [6], w, b, 1e-5), [X, (6,), (6,)],
+           "layer norm", 0, 0, 96, 96, 64),
     Oracle("native_batch_norm", lambda x, w, b: aten.native_batch_norm(x, w, b, None, None, True, 0.1, 1e-5), [X, (6,), (6,)],
            "batch norm", 0, 0, 72, 96, 96),
     Oracle("native_batch_norm", lambda x, w, b, m, v: aten.native_batch_norm(x, w, b, m, v, False, 0.1, 1e-5)[0], [X, *[(6,)] * 4],

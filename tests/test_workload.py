@@ -29,10 +29,10 @@ IMAGE = (2, 8, 16, 16)
 """Shape of the input of most networks here: 4,096 numbers."""
 
 
-def tabulated(graph: Graph, *, precision: str = "fp32", mode: Mode = "eager") -> Columns:
-    """Tabulate *graph* at the batch it was traced at."""
+def tabulated(graph: Graph, *, precision: str = "fp32", mode: Mode = "eager", layout: Layout | None = None) -> Columns:
+    """Tabulate *graph* at the batch it was traced at; *layout* is that of its images on a GPU."""
     fixed = replace(to_precision(graph, precision), batch=None)
-    return tabulate(execute(fixed, mode, 0.0), [fixed.inputs[0].shape[0]])
+    return tabulate(execute(fixed, mode, 0.0, layout), [fixed.inputs[0].shape[0]])
 
 
 def classes(model: nn.Module | Callable[..., Any], *inputs: tuple[int, ...], precision: str = "fp32") -> list[str]:
@@ -50,7 +50,8 @@ def asked(
     layout: Layout = "nchw",
 ) -> Workload:
     """Describe the kernels of *model*, by default on the device of round numbers."""
-    columns, hardware = tabulated(traced(model, *inputs), precision=precision, mode=mode), on or device()
+    hardware = on or device()
+    columns = tabulated(traced(model, *inputs), precision=precision, mode=mode, layout=layout if hardware.kind == "gpu" else None)
     fleet = Fleet((hardware,), (Calibration(mode),), layout)
     found = demand(columns, fleet.distances, fleet.process)
     return describe(found, through_levels(found, fleet), fleet)
@@ -330,6 +331,25 @@ def test_a_depthwise_convolution_is_huge_where_offsets_of_32_bits_end(model: nn.
     assert row(asked(model, image, precision="fp16", layout="nhwc").huge) == [huge]
     for mode, layout, kind in (("eager", "nchw", "gpu"), ("compiled", "nhwc", "gpu"), ("eager", "nhwc", "cpu")):
         assert row(asked(model, image, on=device(kind=kind), mode=mode, layout=layout).huge) == [False]
+
+
+# --- kernels that wait for a thread or a block -----------------------------------------------------------------------------
+
+
+def test_a_block_of_threads_normalises_each_row_however_short() -> None:
+    rows = asked(nn.LayerNorm(8), (4, 100, 8))
+    assert row(rows.chain) == pytest.approx([400 * 120e-9 / device().units])
+    assert row(asked(nn.LayerNorm(800), (4, 800)).chain) == pytest.approx([4 * 120e-9 / device().units]), "as many numbers, fewer rows"
+    for mode, kind in (("compiled", "gpu"), ("engine", "gpu"), ("eager", "cpu")):
+        assert row(asked(nn.LayerNorm(8), (4, 100, 8), on=device(kind=kind), mode=mode).chain) == [0]
+
+
+def test_a_thread_resizes_all_images_and_channels_of_a_pixel() -> None:
+    enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
+    assert row(asked(enlarge, IMAGE).chain) == pytest.approx([2 * 8 * 263e-9])
+    assert row(asked(enlarge, (2, 8, 64, 64)).chain) == pytest.approx([2 * 8 * 263e-9]), "more pixels have more threads"
+    assert row(asked(enlarge, IMAGE, layout="nhwc").chain) == [0]
+    assert row(asked(nn.Upsample(scale_factor=2), IMAGE).chain) == [0]
 
 
 # --- images whose layout compiled code hides ---------------------------------------------------------------------------

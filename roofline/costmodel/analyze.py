@@ -15,9 +15,9 @@ from roofline.costmodel.fleet import Fleet, lasting_caches
 from roofline.costmodel.relatives import calibration_for
 from roofline.costmodel.timemodel import Times, price_fleet
 from roofline.errors import RooflineError, UnsupportedError
-from roofline.graph import FAST_NORM, Graph
+from roofline.graph import FAST_NORM, READER, Graph
 from roofline.transforms.changes import NOTHING, Changes
-from roofline.transforms.modes import Way, check_layout, check_mode, execute
+from roofline.transforms.modes import Layout, Way, check_layout, check_mode, execute
 from roofline.transforms.precision import check_precision, to_precision
 
 MAX_BATCH = 2**20
@@ -25,7 +25,7 @@ MAX_BATCH = 2**20
 FAST_NORMS = "timm's norms are taken in half precision (timm.layers.set_fast_norm), as in its published timings; plain autocast widens them"
 
 NOTEWORTHY = 0.05
-"""Share of the time from which a report tells of memory that is asked of the system anew."""
+"""Share of the time from which a report tells of memory that is asked of the system anew, or of copies that operators make."""
 
 BY_GROUP = (
     "each group of a convolution is taken to start a kernel of its own, as in TensorRT 8.0 on a V100 in fp32; other engines may do better"
@@ -62,7 +62,7 @@ def analyze_grid(
                 priced = price_fleet(asked, fleet)
                 for n, i in enumerate(members):
                     times, remarks = priced.on(n), (*program.remarks, *_remarks(columns, precision, way, devices[i]))
-                    remarks = (*remarks, *_cleared(asked, fleet, n, times, batches))
+                    remarks = (*remarks, *_cleared(asked, fleet, n, times, batches), *_copied(program.graph, times, batches))
                     found[i, precision] = tuple(
                         Analysis(
                             graph, program.graph, devices[i], way.mode, precision, way.layout, batch, columns, times, row,
@@ -84,20 +84,22 @@ class Program:
 
 
 def programs(graph: Graph, devices: Sequence[Hardware], precision: str, way: Way, change: Changes = NOTHING) -> tuple[Program, ...]:
-    """Group the kernels of *graph* as each device runs them: once for each half type, and in mode `ideal` for each cache.
+    """Group the kernels of *graph* as each device runs them: once for each half type,
+    for GPUs and CPUs where PyTorch runs them, and in mode `ideal` for each cache.
 
     Raises UnsupportedError when a device has no unit for *precision*.
     """
-    alike: dict[tuple[str, float], list[int]] = {}
+    alike: dict[tuple[str, float, Layout | None], list[int]] = {}
     for i, hardware in enumerate(devices):
         lower, capacity = lower_type(precision, hardware), (way.capacity or on_chip(hardware)) if way.mode == "ideal" else 0.0
-        alike.setdefault((lower if precision == "amp" else "", capacity), []).append(i)
+        layout = way.layout if way.mode in ("eager", "compiled") and hardware.kind == "gpu" else None
+        alike.setdefault((lower if precision == "amp" else "", capacity, layout), []).append(i)
     made: list[Program] = []
-    for (lower, capacity), members in alike.items():
+    for (lower, capacity, layout), members in alike.items():
         changed, remarks = change.explained(to_precision(graph, precision, lower=lower))
         if precision == "amp" and any(FAST_NORM in op.attrs for op in graph.ops):
             remarks = (*remarks, FAST_NORMS)
-        made.append(Program(execute(changed, way.mode, capacity), tuple(members), remarks))
+        made.append(Program(execute(changed, way.mode, capacity, layout), tuple(members), remarks))
     return tuple(made)
 
 
@@ -132,7 +134,7 @@ def _remarks(columns: Columns, precision: str, way: Way, hardware: Hardware) -> 
         yield f"{hardware.id} is a GPU, whose memory PyTorch keeps anyway, so keep-memory changes nothing there"
     elif way.keeps_memory and way.mode not in ("eager", "compiled"):
         yield f"mode {way.mode} is taken to keep its memory anyway, so keep-memory changes nothing there"
-    if (way.mode, way.layout, hardware.kind) == ("eager", "nhwc", "gpu") and (slow := huge(columns)).any():
+    if (way.mode, hardware.kind) == ("eager", "gpu") and (slow := huge(columns)).any():
         batch = min(columns.batches[i] for i in slow.nonzero()[0])
         yield f"at batch {batch}, some depthwise convolution has 2^31 numbers or more, and runs several times slower for it in nhwc"
     dtypes = {columns.matrix_dtype[i] for i in grouped(columns).nonzero()[0]} if (way.mode, hardware.kind) == ("engine", "gpu") else ()
@@ -154,6 +156,17 @@ def _cleared(asked: Demand, fleet: Fleet, device: int, times: Times, batches: Se
             f"{fleet.devices[device].id} clears memory anew in each run: {'; '.join(costs)}; "
             "the what-if keep-memory prices an allocator that keeps it"
         )
+
+
+def _copied(graph: Graph, times: Times, batches: Sequence[int]) -> Iterator[str]:
+    """Tell of copies that operators make of what they cannot read as it lies, at the first and the last batch where that takes long."""
+    copies = [k for k, ops in enumerate(graph.kernels) if READER in graph.ops[ops[0]].attrs]
+    share = times.seconds[:, copies].sum(axis=1) / times.seconds.sum(axis=1)
+    found = [row for row in range(len(batches)) if share[row] > NOTEWORTHY]
+    if found:
+        readers = dict.fromkeys(graph.ops[graph.kernels[k][0]].attrs[READER] for k in copies)
+        costs = (f"{100 * share[row]:.0f} % of the time at batch {batches[row]}" for row in dict.fromkeys((found[0], found[-1])))
+        yield f"operators copy tensors that they cannot read as they lie ({', '.join(readers)}): {'; '.join(costs)}"
 
 
 def on_chip(hardware: Hardware) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from roofline.cost import KINDS, PRUNED_2_4, Work, is_constant, reads, work, writes
 from roofline.costmodel.memory import Lifetimes, lifetimes, live_bytes, storage_bytes
-from roofline.graph import Graph, Op
+from roofline.graph import CHANNELS_LAST, Graph, Op
 from roofline.units import BITS, FLOATS
 
 Floats = NDArray[np.float64]
@@ -33,7 +33,8 @@ class Columns:
 
     *rows*, *columns*, *depth*, *groups*, *taps*, *stride* and *bias* are those of the kernel's anchor, its main op.
     *results* are those of the anchor, or of several products their mean, in which each counts by the work that it takes.
-    *pruned* tells whether the anchor's weights are 2:4 sparse, *turned* whether it reads a single image through a permuted view.
+    *pruned* tells whether the anchor's weights are 2:4 sparse, *turned* whether it reads a single image through a permuted view,
+    *channels_last* whether it reads images so.
     *matrix_dtype* and *vector_dtype* are names. *ops* counts what the host dispatches, *views* what launches nothing.
     Edges are the tensors that cross kernel borders; *distance* is the traffic in bytes since the tensor was last
     touched (for a write: until it is touched next), its own size included, and infinite where there is no other touch;
@@ -56,6 +57,7 @@ class Columns:
     results: Floats
     pruned: NDArray[np.bool_]
     turned: NDArray[np.bool_]
+    channels_last: NDArray[np.bool_]
     outputs: Floats
     matrix_dtype: tuple[str, ...]
     vector_dtype: tuple[str, ...]
@@ -137,6 +139,9 @@ PERMUTING = frozenset({"permute", "transpose", "t", "swapaxes", "swapdims", "mov
 SLICING = frozenset({"split", "split_with_sizes", "tensor_split", "chunk", "unbind", "slice", "narrow", "select"})
 """Views of a part: torch.compile hands on the strides of what they are taken from."""
 
+_NEVER_RUN = frozenset({"alias", "contiguous"})
+"""Views that are notes of a trace: PyTorch answers such calls at once, or none is made."""
+
 _DETAIL = 16
 """How many times fewer FLOPs than another op a product has that does not shape its kernel."""
 
@@ -153,6 +158,7 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
     dtypes = [_input_dtype(op, graph, product=w.macs > 0) for op, w in zip(graph.ops, works, strict=True)]
     home, count = np.array([graph.kernel_of[op.id] for op in graph.ops], dtype=np.int64), len(graph.kernels)
     free = np.array([w.kind == "view" for w in works], dtype=bool)
+    views = free & np.array([op.name not in _NEVER_RUN for op in graph.ops], dtype=bool)
     anchors = np.array([_anchor(kernel, works) for kernel in graph.kernels], dtype=np.int64)
     edges, lives = _edges(graph, numel), lifetimes(graph)
     return Columns(
@@ -163,11 +169,12 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
         results=_results(per_op, home, anchors),
         pruned=np.array([bool(graph.ops[a].attrs.get(PRUNED_2_4)) for a in anchors], dtype=bool),
         turned=np.array([_turned(graph.ops[a], graph, batches) for a in anchors], dtype=bool).reshape(-1, len(batches)).T,
+        channels_last=np.array([bool(graph.ops[a].attrs.get(CHANNELS_LAST)) for a in anchors], dtype=bool),
         outputs=_largest_outputs(graph, numel),
         matrix_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=True) for kernel in graph.kernels),
         vector_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=False) for kernel in graph.kernels),
         ops=np.bincount(home[~free], minlength=count),
-        views=np.bincount(home[free], minlength=count),
+        views=np.bincount(home[views], minlength=count),
         edge_kernel=edges[0],
         edge_role=edges[1],
         edge_bytes=edges[2],

@@ -25,14 +25,16 @@ _BY_KIND = {
     "compare": "elementwise", "pool": "window pool",
 }  # fmt: skip
 _CLASS_OF_KIND = np.array([CLASSES.index(_BY_KIND.get(kind, kind if kind in CLASSES else "other")) for kind in KINDS])
-_GROUPED, _POINTWISE, _DEPTHWISE = (KINDS.index(kind) for kind in ("grouped conv", "pointwise conv", "depthwise conv"))
+_GROUPED, _POINTWISE, _DEPTHWISE, _RESIZE, _LAYER_NORM = (
+    KINDS.index(kind) for kind in ("grouped conv", "pointwise conv", "depthwise conv", "resize", "layer norm")
+)
 _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
 _MULTIPLIED = np.array([kind in ("pointwise conv", "linear", "matmul") for kind in KINDS])
 
 _BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "ops", "views", "groups")
 _BY_BATCH = (
-    "matrix_flops", "vector_flops", "depth", "columns", "results", "vectors", "unseen", "read_bytes", "output_bytes", "huge", "fresh",
-    "packed",
+    "matrix_flops", "vector_flops", "depth", "columns", "results", "vectors", "unseen", "read_bytes", "output_bytes", "huge", "steps",
+    "normed", "fresh", "packed",
 )  # fmt: skip
 _BY_DISTANCE = ("through", "least")
 
@@ -47,7 +49,8 @@ class Demand:
     *groups* are those of a grouped convolution, else 1.
     *depth* and *columns* are the inner and outer sides of the product, in one row where the batch does not matter, and *results*
     what it, or one of its groups, computes side by side; *vectors* tells of products that multiply one row, *unseen* of single images
-    whose layout compiled code hides, *huge* of depthwise images that are HUGE; *read_bytes* are activations,
+    whose layout compiled code hides, *huge* of depthwise images that are HUGE, *steps* how many
+    results one thread computes in turn where a library leaves it so, *normed* the rows of a layer norm; *read_bytes* are activations,
     *fresh* are the bytes of new memory that a CPU's system must clear first, *packed* the weights of convolutions. *through* holds the
     bytes that come from beyond caches as large as each of *distances*, *least* those that must, as such a cache cannot hold so much:
     (distances, batches, kernels).
@@ -74,6 +77,8 @@ class Demand:
     read_bytes: Floats
     output_bytes: Floats
     huge: Bools
+    steps: Floats
+    normed: Floats
     fresh: Floats
     packed: Floats
     through: Floats
@@ -108,7 +113,8 @@ def demand(columns: Columns, distances: Sequence[float], process: Process | None
     (matrix_types, matrix_code), (vector_types, vector_code) = columns.matrix_types, columns.vector_types
     through, least = _through(columns, distances)
     groups = np.where(grouped(columns), columns.groups[0], 1.0)
-    in_place = (columns.kind == _POINTWISE) & (columns.stride[0] <= 1) & _turned_on_load(matrix_types)[matrix_code]
+    in_rows = ~columns.channels_last & (columns.matrix_flops[0] > 0)
+    in_place = in_rows & (columns.kind == _POINTWISE) & (columns.stride[0] <= 1) & _turned_on_load(matrix_types)[matrix_code]
     return Demand(
         klass=classify(columns),
         matrix_code=matrix_code,
@@ -116,7 +122,7 @@ def demand(columns: Columns, distances: Sequence[float], process: Process | None
         pruned=columns.pruned,
         misaligned=_misaligned(columns),
         ragged=in_place & _ragged(columns),
-        reordered=_TRANSPOSED[columns.kind] & ~in_place & (columns.matrix_flops[0] > 0),
+        reordered=in_rows & _TRANSPOSED[columns.kind] & ~in_place,
         biased=(columns.bias[0] > 0) & (columns.ops == 1),  # a merged kernel adds it on the way
         ops=columns.ops,
         views=columns.views,
@@ -131,6 +137,8 @@ def demand(columns: Columns, distances: Sequence[float], process: Process | None
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,
         huge=huge(columns),
+        steps=np.where((columns.kind == _RESIZE) & ~columns.channels_last & (columns.columns > 1), columns.columns, 0.0),
+        normed=np.where(columns.kind == _LAYER_NORM, columns.rows, 0.0),
         fresh=asked_anew(columns, process) if process else np.zeros_like(columns.macs),
         packed=filters(columns),
         through=through,
@@ -181,8 +189,8 @@ def _by_vector(columns: Columns) -> Bools:
 
 
 def huge(columns: Columns) -> Bools:
-    """Tell which depthwise convolutions read or write an image of HUGE numbers or more: (batches, kernels)."""
-    return (columns.kind == _DEPTHWISE) & (columns.outputs * columns.stride**2 >= HUGE)
+    """Tell which depthwise convolutions in channels-last read or write an image of HUGE numbers or more: (batches, kernels)."""
+    return columns.channels_last & (columns.kind == _DEPTHWISE) & (columns.outputs * columns.stride**2 >= HUGE)
 
 
 def _unseen(columns: Columns) -> Bools:

@@ -62,6 +62,11 @@ def parts(ask: Any, e: Efficiency, xp: Any) -> Parts:
     )
 
 
+def filled(found: Parts, ask: Any, xp: Any) -> Any:
+    """Join the roofs of every kernel of *ask*, as far as it fills the chip; its longest thread takes no less time."""
+    return xp.maximum(joined(found.compute / found.fill, found.memory, xp), ask.chain)
+
+
 def joined(one: Any, other: Any, xp: Any) -> Any:
     """Join two roofs by the norm of exponent 4: at least the longer, and 19 % more where they are equal, as overlap is not perfect."""
     longer, shorter = xp.maximum(one, other) + _TINY, xp.minimum(one, other)

@@ -17,7 +17,7 @@ from roofline.costmodel.columns import Columns, Floats, Ints
 from roofline.costmodel.demand import Demand, demand
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.fleet import Fleet, engine_seconds, level_seconds, slowest, through_levels
-from roofline.costmodel.formula import Parts, joined, parts
+from roofline.costmodel.formula import Parts, filled, joined, parts
 from roofline.costmodel.workload import Workload, describe, efficiency
 from roofline.transforms.modes import Layout
 
@@ -104,12 +104,12 @@ def price_fleet(asked: Demand, fleet: Fleet) -> Priced:
     """
     through = through_levels(asked, fleet)
     workload = describe(asked, through, fleet)
-    found, filled, busy = _busy(workload, fleet)
+    found, roofed, busy = _busy(workload, fleet)
     overhead = _called(_overhead(*_issue(workload, fleet), busy, fleet), fleet)
     compute, memory = _by_roof(found, workload)
     return Priced(
         fleet=fleet, through=through, matrix=found.matrix, vector=found.other, compute=compute, memory=memory + found.passes,
-        fill=found.fill, occupancy=filled - joined(found.compute, found.memory, np), overhead=overhead, seconds=busy + overhead,
+        fill=found.fill, occupancy=roofed - joined(found.compute, found.memory, np), overhead=overhead, seconds=busy + overhead,
         limit=limits(asked, fleet),
     )  # fmt: skip
 
@@ -151,8 +151,8 @@ def totals(few: Demand, which: Ints, fleet: Fleet) -> tuple[Floats, Floats]:
 def _busy(workload: Workload, fleet: Fleet) -> tuple[Parts, Floats, Floats]:
     """Price the roofs of every kernel, join them, and add the passes: the seconds in which the device is at work."""
     found = parts(workload, efficiency(workload, fleet), np)
-    filled = joined(found.compute / found.fill, found.memory, np)
-    return found, filled, np.where(workload.launches > 0, filled + found.passes, 0.0)
+    busy = filled(found, workload, np)
+    return found, busy, np.where(workload.launches > 0, busy + found.passes, 0.0)
 
 
 def _by_roof(found: Parts, workload: Workload) -> tuple[Floats, Floats]:

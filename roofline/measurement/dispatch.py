@@ -19,7 +19,7 @@ from roofline.errors import ModelError
 from roofline.graph import Graph, Op
 from roofline.measurement.measurement import OpTime
 from roofline.measurement.timer import Timer
-from roofline.tracing.trace import decomposed_attention, module_paths, signature_of, tensors_in
+from roofline.tracing.trace import decomposed_attention, is_unfused, module_paths, signature_of, tensors_in
 
 CASTS = ("to", "_to_copy")
 """What autocast inserts before an op that runs in another precision."""
@@ -48,7 +48,7 @@ class _Stopwatch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
         signature = signature_of(func)
-        if signature.composite:
+        if signature.composite or is_unfused(signature, args):
             with self:
                 return func.decompose(*args, **kwargs)
         start = self.timer.mark()
@@ -137,8 +137,8 @@ def _same(timed: Timed, op: Op) -> bool:
 
 
 def _may_not_run(op: Op, graph: Graph) -> bool:
-    """Tell what only a trace may hold: notes on overwritten memory, and the `detach` of a fresh tensor that someone else holds."""
-    return (op.name == "alias" and op.roles == ("self", "written")) or (op.name == "detach" and graph.is_view(op))
+    """Tell what only a trace may hold: notes on overwritten memory or needless copies, the `detach` of a tensor that someone else holds."""
+    return (op.name == "alias" and op.roles == ("self", "written")) or (op.name in ("detach", "contiguous") and graph.is_view(op))
 
 
 def _disagreement(graph: Graph, op: Op | None, timed: Timed | None) -> ModelError:

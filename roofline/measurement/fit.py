@@ -22,7 +22,7 @@ from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
 from roofline.costmodel.fleet import Fleet, through_levels
-from roofline.costmodel.formula import Efficiency, joined, parts
+from roofline.costmodel.formula import Efficiency, filled, parts
 from roofline.costmodel.profile.calibrations import plain
 from roofline.costmodel.workload import describe
 from roofline.graph import Graph
@@ -179,7 +179,7 @@ class Row:
 
 FIELDS = (
     "matrix", "vector", "dram", "cache", "bias", "transpose", "fresh", "packed", "depth", "columns", "pace", "outputs", "klass", "shared",
-    "on_matrix", "misaligned", "huge", "launches", "others",
+    "on_matrix", "misaligned", "huge", "chain", "launches", "others",
 )  # fmt: skip
 
 
@@ -264,6 +264,7 @@ class Asks:
     columns: torch.Tensor
     pace: torch.Tensor
     outputs: torch.Tensor
+    chain: torch.Tensor
 
 
 def _reals(values: Any) -> torch.Tensor:
@@ -403,7 +404,7 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
     )  # fmt: skip
     found = parts(batch.asks, e, torch)
     started = p["launch"][r] + batch.queued[batch.row]
-    kernel = joined(found.compute / found.fill, found.memory, torch) + found.passes + started * batch.launches
+    kernel = filled(found, batch.asks, torch) + found.passes + started * batch.launches
     device = torch.zeros_like(batch.seconds).index_add_(0, batch.row, kernel * batch.counts)
     q = batch.row_run
     host = p["host_op"][q] * ((batch.hosted * p["host"][q]).sum(1) + batch.views * (p["host"][q] * _reals(_MIX)).sum(1))

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from roofline.tracing.source import Model
 
 RATIO_SPREAD: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
-    "precision": ((0.77, 1.25), (0.85, 1.33)),
-    "mode": ((0.90, 1.11), (0.85, 1.20)),
-    "layout": ((0.93, 1.06), (0.90, 1.05)),
+    "precision": ((0.77, 1.24), (0.85, 1.32)),
+    "mode": ((0.91, 1.08), (0.84, 1.11)),
+    "layout": ((0.95, 1.04), (0.92, 1.03)),
     "batch": ((0.88, 1.21), (0.82, 1.19)),
-    "graph": ((0.90, 1.10), (0.89, 1.12)),
+    "graph": ((0.92, 1.09), (0.90, 1.11)),
 }
 """10th and 90th percentile of measured over predicted ratios of two times on one device, by what differs between the two.
 

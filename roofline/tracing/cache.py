@@ -21,7 +21,7 @@ from roofline.graph import SCHEMA, Graph
 DEFAULT_LIMIT = 512 * 2**20
 """Bytes the folder may hold; set ROOFLINE_CACHE_LIMIT to another number of bytes."""
 
-_TRACER = 4  # raised when the tracer records the same network differently
+_TRACER = 5  # raised when the tracer records the same network differently
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves
 
 from roofline.errors import ModelError
-from roofline.graph import FAST_NORM, Graph, Kind, Op, Tensor, powers_of, singletons
+from roofline.graph import FAST_NORM, UNFUSED, Graph, Kind, Op, Tensor, powers_of, singletons
 from roofline.tracing.layouts import promised
 
 BATCH_PROBE = 7919
@@ -196,7 +196,7 @@ def _run(module: torch.nn.Module, inputs: Sequence[torch.Tensor], name: str) -> 
         modules: Any = {path: type(m).__name__ for path, m in module.named_modules()} if interpret is None else module.modules_by_path
         stack.enter_context(module_paths(module, tape))
         fast = stack.enter_context(fast_norms(module))
-        stack.enter_context(Recorder(tape))
+        stack.enter_context(needless_copies(stack.enter_context(Recorder(tape))))
         try:
             result = module(*inputs) if interpret is None else interpret(tape, inputs)
         except ModelError:
@@ -276,6 +276,36 @@ def module_paths(module: torch.nn.Module, tape: "Tape") -> Generator[None]:
         after.remove()
 
 
+@contextmanager
+def needless_copies(recorder: "Recorder") -> Generator[None]:
+    """Let *recorder* write down each call of `Tensor.contiguous` that finds its tensor in order: in another layout it may not.
+
+    PyTorch answers such a call before an operator is dispatched. Those of its own meta kernels, which run while nothing is recorded,
+    are not the network's.
+    """
+    kind: Any = torch.Tensor
+    plain, asked = kind.contiguous, False
+
+    def contiguous(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal asked
+        if asked:  # a function mode, such as that of a device, calls the method once more
+            return plain(tensor, *args, **kwargs)
+        asked = True
+        try:
+            found = plain(tensor, *args, **kwargs)
+        finally:
+            asked = False
+        if found is tensor and tensor.device.type == "meta" and _get_current_dispatch_mode() is recorder:
+            recorder.tape.write(signature_of(torch.ops.aten.contiguous.default), (tensor,), kwargs, tensor)
+        return found
+
+    kind.contiguous = contiguous
+    try:
+        yield
+    finally:
+        del kind.contiguous  # which shows that of its base class again
+
+
 class Recorder(TorchDispatchMode):
     """Run each operator on meta tensors and write it on the tape."""
 
@@ -310,9 +340,19 @@ class Recorder(TorchDispatchMode):
         if signature.composite:
             with self:
                 return func.decompose(*args, **kwargs)
+        if is_unfused(signature, args):
+            return self._in_parts(func, args, kwargs)
         result = self.tape.run(func, args, kwargs)
         self.tape.write(signature, args, kwargs, result)
         return self.tape.keep(numbers, result) if known else result
+
+    def _in_parts(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        before, self.tape.marks = self.tape.marks, {UNFUSED: True}
+        try:
+            with self:
+                return func.decompose(*args, **kwargs)
+        finally:
+            self.tape.marks = before
 
 
 _Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
@@ -347,6 +387,11 @@ def signature_of(func: Any) -> Signature:
     return Signature(packet, names, defaults, written, "device" in names and not takes_tensors, composite)
 
 
+def is_unfused(signature: Signature, args: Sequence[Any]) -> bool:
+    """Tell an attention that PyTorch runs as its parts: fused kernels take four dimensions (aten/.../sdp_utils_cpp.h, recalled)."""
+    return signature.packet == "scaled_dot_product_attention" and args[0].ndim != 4
+
+
 @dataclass(slots=True)
 class Tape:
     """Collect tensors and ops while the network runs; the only mutable object of this module.
@@ -356,6 +401,7 @@ class Tape:
 
     name: str
     path: str = ""
+    marks: dict[str, Any] = field(default_factory=dict)  # attributes of what is written now
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     ids: dict[Any, int] = field(default_factory=dict)  # key of a live torch tensor -> its current Tensor id
@@ -456,7 +502,7 @@ class Tape:
         """Append the op that turned *args* into *result*."""
         inputs: list[int] = []
         roles: list[str] = []
-        attrs = dict(signature.defaults)
+        attrs = {**signature.defaults, **self.marks}
         mutated: list[torch.Tensor] = []
         for role, value in [*zip(signature.names, args, strict=False), *kwargs.items()]:
             tensors = tensors_in(value)

@@ -8,8 +8,9 @@ from typing import Any
 from roofline import units
 from roofline.errors import RooflineError, UnknownNameError
 from roofline.graph import Graph
+from roofline.transforms.compiler import fuse_compiled
 from roofline.transforms.excite import fuse_excite
-from roofline.transforms.fusion import fold_batch_norm, fuse_activation, fuse_compiled, fuse_engine, fuse_residual
+from roofline.transforms.fusion import fold_batch_norm, fuse_activation, fuse_engine, fuse_residual
 from roofline.transforms.modes import Way
 from roofline.transforms.precision import layers_to_precision
 from roofline.transforms.pruning import Share, left_alone, prune

@@ -121,22 +121,6 @@ def _is_whole(index: int, graph: Graph) -> bool:
     return maker is not None and maker.name != "cat" and graph.tensors[tensor.storage].shape == tensor.shape
 
 
-def fuse_compiled(graph: Graph, where: Where = EVERYWHERE) -> Graph:
-    """Fuse as a pointwise compiler does: elementwise chains with the reductions they feed; products stay library calls."""
-    kinds = _kinds(graph)
-
-    def may_join(op: Op, kernel: Sequence[Op]) -> bool:
-        if any(kinds[o.id] not in POINTWISE | REDUCING and not graph.is_view(o) and o.name not in _GENERATED for o in kernel):
-            return False
-        if kinds[op.id] in POINTWISE or op.name == "batch_norm":
-            return _same_space(op, kernel, graph)
-        if kinds[op.id] not in REDUCING | {"pool"} or op.name in _WINDOWED or _written_out(op, kernel, graph):
-            return False
-        return _reads_space(op, kernel, graph)
-
-    return fuse(graph, chosen_only(may_join, where))
-
-
 def fuse_engine(graph: Graph, where: Where = EVERYWHERE) -> Graph:
     """Fuse as an inference engine does: batch norms folded, then bias, activation and residual into each product.
 
@@ -144,37 +128,37 @@ def fuse_engine(graph: Graph, where: Where = EVERYWHERE) -> Graph:
     Networks with NVIDIA TensorRT", 2017, recalled).
     """
     graph = gather_in_place(fold_batch_norm(graph, where), where)
-    kinds = _kinds(graph)
+    kinds = kinds_of(graph)
 
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:
         if kinds[op.id] not in POINTWISE and op.name != "batch_norm":
             return False
         hosts = PRODUCTS | POINTWISE | NORMS
-        return all(kinds[o.id] in hosts or graph.is_view(o) for o in kernel) and _same_space(op, kernel, graph)
+        return all(kinds[o.id] in hosts or graph.is_view(o) for o in kernel) and same_space(op, kernel, graph)
 
     return fuse(graph, chosen_only(may_join, where))
 
 
 def fuse_activation(graph: Graph, where: Where = EVERYWHERE) -> Graph:
     """Compute each activation in the kernel that makes its input, swish in two ops (a sigmoid and a product) too."""
-    kinds = _kinds(graph)
+    kinds = kinds_of(graph)
 
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:
         swish = op.name == "mul" and any(o.name in _GATES and set(o.inputs) <= set(op.inputs) for o in kernel)
         if kinds[op.id] != "activation" and not swish:
             return False
-        return all(kinds[o.id] in _EPILOGUE_HOSTS or graph.is_view(o) for o in kernel) and _same_space(op, kernel, graph)
+        return all(kinds[o.id] in _EPILOGUE_HOSTS or graph.is_view(o) for o in kernel) and same_space(op, kernel, graph)
 
     return fuse(graph, chosen_only(may_join, where))
 
 
 def fuse_residual(graph: Graph, where: Where = EVERYWHERE) -> Graph:
     """Add each residual in the kernel that makes the later of the two summands."""
-    kinds = _kinds(graph)
+    kinds = kinds_of(graph)
 
     def may_join(op: Op, kernel: Sequence[Op]) -> bool:
         sums = op.name == "add" and len({t for t in op.inputs if graph.tensors[t].kind != "weight"}) == 2
-        return sums and all(kinds[o.id] in _EPILOGUE_HOSTS or graph.is_view(o) for o in kernel) and _same_space(op, kernel, graph)
+        return sums and all(kinds[o.id] in _EPILOGUE_HOSTS or graph.is_view(o) for o in kernel) and same_space(op, kernel, graph)
 
     return fuse(graph, chosen_only(may_join, where))
 
@@ -206,33 +190,22 @@ def fuse_ideal(graph: Graph, capacity: float) -> Graph:
 
 _EPILOGUE_HOSTS = PRODUCTS | POINTWISE | NORMS
 _GATES = frozenset({"sigmoid", "hardsigmoid"})
-_GENERATED = frozenset({"cat", "pad", "constant_pad_nd", "roll", "clone", "index", "_unsafe_index"})
-_COSTLY = frozenset({"silu", "sigmoid", "gelu", "mish", "tanh", "elu", "selu", "celu", "softplus", "exp", "log_sigmoid"})
-_WINDOWED = frozenset({"max_pool2d", "avg_pool2d", "max_pool2d_with_indices", "avg_pool1d", "max_pool1d"})
+WINDOWED = frozenset({"max_pool2d", "avg_pool2d", "max_pool2d_with_indices", "avg_pool1d", "max_pool1d"})
 
 
-def _written_out(op: Op, kernel: Sequence[Op], graph: Graph) -> bool:
-    """Tell whether a compiler stores what *op* reduces: others read it too, and computing it again would cost an exponential."""
-    shared = len(graph.consumers[op.inputs[0]]) > 1
-    return shared and any(o.name in _COSTLY for o in kernel)
-
-
-def _kinds(graph: Graph) -> list[str]:
+def kinds_of(graph: Graph) -> list[str]:
+    """Name the kind of each op."""
     return [work(op, graph).kind for op in graph.ops]
 
 
-def _numel(op: Op, graph: Graph) -> int:
+def largest(op: Op, graph: Graph) -> int:
+    """Count the elements of the largest tensor that *op* writes."""
     return max((graph.tensors[t].numel for t in op.outputs), default=0)
 
 
-def _same_space(op: Op, kernel: Sequence[Op], graph: Graph) -> bool:
+def same_space(op: Op, kernel: Sequence[Op], graph: Graph) -> bool:
     """Tell whether *op* has one element for each that the kernel's last op has."""
-    return _numel(op, graph) == _numel(kernel[-1], graph)
-
-
-def _reads_space(op: Op, kernel: Sequence[Op], graph: Graph) -> bool:
-    """Tell whether *op* reduces over the elements that the kernel's last op makes."""
-    return graph.tensors[op.inputs[0]].numel == _numel(kernel[-1], graph)
+    return largest(op, graph) == largest(kernel[-1], graph)
 
 
 def _weights(op: Op, graph: Graph) -> float:
@@ -246,7 +219,7 @@ def _in_flight(op: Op, index: int, graph: Graph) -> float:
     kind = work(op, graph).kind
     if kind in POINTWISE or graph.is_view(op) or op.name == "batch_norm":
         return 0.0
-    windowed = kind in ("conv", "pointwise conv", "depthwise conv", "grouped conv") or op.name in _WINDOWED
+    windowed = kind in ("conv", "pointwise conv", "depthwise conv", "grouped conv") or op.name in WINDOWED
     if windowed and len(tensor.shape) == 4:
         rows = op.attrs.get("kernel_size") or graph.tensors[op.inputs[1]].shape[2:]
         return item / tensor.shape[2] * min(rows[0] if isinstance(rows, tuple) else rows, tensor.shape[2])

@@ -5,7 +5,9 @@ from typing import Literal, get_args
 
 from roofline.errors import UnknownNameError
 from roofline.graph import Graph, is_step
-from roofline.transforms.fusion import fuse_compiled, fuse_engine, fuse_ideal
+from roofline.transforms.compiler import fuse_compiled
+from roofline.transforms.fusion import fuse_engine, fuse_ideal
+from roofline.transforms.ordering import in_channels_last, with_copies
 from roofline.transforms.step import execute_step
 
 Mode = Literal["eager", "compiled", "engine", "ideal"]
@@ -46,17 +48,22 @@ def check_layout(layout: str) -> Layout:
     return lowered
 
 
-def execute(graph: Graph, mode: Mode, capacity: float) -> Graph:
+def execute(graph: Graph, mode: Mode, capacity: float, layout: Layout | None = None) -> Graph:
     """Group the ops of *graph* into the kernels that *mode* runs.
 
-    `eager` runs one kernel per op (or the kernels a what-if has merged already); `compiled` fuses pointwise chains;
+    `eager` runs one kernel per op (or the kernels a what-if has merged already), and on a GPU, where *layout* tells how images
+    enter, one for each copy that an op makes of what it cannot read as it lies; `compiled` fuses pointwise chains;
     `engine` folds batch norms and fuses what follows a product; `ideal` fuses depth first while what a chain keeps in
-    flight fits in *capacity* bytes of on-chip memory. A training step is run by the first two only.
+    flight fits in *capacity* bytes of on-chip memory. A training step is run by the first two only, and
+    taken to copy nothing for the order of its images.
     """
     if is_step(graph):
-        return execute_step(graph, mode)
+        step = execute_step(graph, mode)
+        return in_channels_last(step) if layout == "nhwc" else step
     if mode == "compiled":
-        return fuse_compiled(graph)
+        return fuse_compiled(graph, recompute=layout is not None)
     if mode == "engine":
         return fuse_engine(graph)
-    return fuse_ideal(graph, capacity) if mode == "ideal" else graph
+    if mode == "ideal":
+        return fuse_ideal(graph, capacity)
+    return graph if layout is None else with_copies(graph, layout)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from roofline.errors import UnknownNameError
-from roofline.graph import BACKWARD, FAST_NORM, FORWARD, Graph, Op, Tensor, phase_of, singletons
+from roofline.graph import BACKWARD, FAST_NORM, FORWARD, UNFUSED, Graph, Op, Tensor, phase_of, singletons
 from roofline.transforms.quantise import quantise
 from roofline.transforms.rewrite import convert
 from roofline.transforms.selection import Where
@@ -154,13 +154,13 @@ def _autocast(graph: Graph, lower: str) -> Graph:
 
 
 def _in_half(op: Op) -> bool:
-    """Tell whether *op* runs in half precision: by autocast, or as a norm of timm that hides from it."""
-    return op.name in AUTOCAST_LOWER or FAST_NORM in op.attrs
+    """Tell whether *op* runs in half precision: by autocast, or hidden from it as a norm of timm or a part of what it cast before."""
+    return op.name in AUTOCAST_LOWER or FAST_NORM in op.attrs or UNFUSED in op.attrs
 
 
 def _in_fp32(op: Op) -> bool:
     """Tell whether autocast runs *op* in fp32; the backward pass runs outside of it, and follows what the forward pass made."""
-    return op.name in AUTOCAST_FP32 and FAST_NORM not in op.attrs and (phase_of(op) == FORWARD or "norm" in op.name)
+    return op.name in AUTOCAST_FP32 and not _in_half(op) and (phase_of(op) == FORWARD or "norm" in op.name)
 
 
 def _target(op: Op, graph: Graph, tensors: list[Tensor], lower: str) -> str:

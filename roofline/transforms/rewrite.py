@@ -50,7 +50,7 @@ def convert(graph: Graph, made: Mapping[int, str], wanted: Wanted) -> Graph:
             tensors[t] = replace(tensors[t], storage=t if root == t else memory.get(root, root))
         origin[len(ops)] = op.id
         ops.append(replace(op, id=len(ops), inputs=inputs))
-    return replace(graph, tensors=tuple(tensors), ops=tuple(ops), kernels=_regrouped(graph, ops, origin, first_reader))
+    return replace(graph, tensors=tuple(tensors), ops=tuple(ops), kernels=regrouped(graph, ops, origin, first_reader))
 
 
 def _conversion(source: str, target: str) -> tuple[str, dict[str, str]]:
@@ -59,7 +59,7 @@ def _conversion(source: str, target: str) -> tuple[str, dict[str, str]]:
     return ("_to_copy" if source in FLOATS else "dequantize"), {"dtype": target}
 
 
-def _regrouped(graph: Graph, ops: Sequence[Op], origin: Mapping[int, int], first_reader: Mapping[int, int]) -> tuple[tuple[int, ...], ...]:
+def regrouped(graph: Graph, ops: Sequence[Op], origin: Mapping[int, int], first_reader: Mapping[int, int]) -> tuple[tuple[int, ...], ...]:
     """Keep the kernels of *graph*, with each conversion before its first reader or inside the kernel that makes its source."""
     groups: dict[tuple[int, int, int], list[int]] = {}
     for op in ops:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from roofline.errors import UnsupportedError
 from roofline.graph import FORWARD, PHASES, Graph, phase_of, singletons
-from roofline.transforms.fusion import fuse_compiled
+from roofline.transforms.compiler import fuse_compiled
 
 STEP_MODES = ("eager", "compiled")
 """Modes in which networks are trained."""
