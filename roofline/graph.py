@@ -35,6 +35,9 @@ CHANNELS_LAST = "channels_last"
 READER = "reader"
 """Attribute of a copy that an operator makes of what it cannot read as it lies: the name of the operator."""
 
+OF_SEVERAL = "of_several"
+"""Attribute of a copy that is made of several items of a batch, and not of a single one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -78,8 +81,8 @@ class Op:
     """Record one operator call: aten name, owning module, tensor ids in and out, and every other schema argument.
 
     *roles* names the schema argument of each input ("input", "weight", "bias"). *batch_attrs* mirrors those entries of
-    *attrs* that are proportional to a power of the batch size; FAST_NORM, UNFUSED, CHANNELS_LAST and READER are attributes
-    beside the schema's. *inplace* is true when an input's memory is overwritten.
+    *attrs* that are proportional to a power of the batch size; FAST_NORM, UNFUSED, CHANNELS_LAST, READER and OF_SEVERAL are
+    attributes beside the schema's. *inplace* is true when an input's memory is overwritten.
     """
 
     id: int

@@ -105,11 +105,13 @@ import resource, sys, timm, torch
 torch.set_num_threads(2)
 network, images = timm.create_model(sys.argv[1]).eval(), torch.randn(1, 3, 224, 224)
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+found = []
 with torch.inference_mode():
-    for _ in range(6):
+    for _ in range(8):
         before = faults()
         network(images)
-print((faults() - before) * resource.getpagesize())
+        found.append(faults() - before)
+print(min(found[-3:]) * resource.getpagesize())  # what else a process does adds faults now and then
 """
 
 

@@ -260,7 +260,7 @@ class Analysis:
 
     def visible(self, k: int) -> bool:
         """Tell whether kernel *k* does anything: those of views that cost nothing are not listed."""
-        return bool(self.columns.ops[k]) or self.times.seconds[self.index, k] > 0
+        return bool(self.columns.ops[k] * self.columns.present[self.index, k]) or self.times.seconds[self.index, k] > 0
 
     def path(self, k: int) -> str:
         """Path of the module that owns the main op of kernel *k*."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from roofline.cost import KINDS, PRUNED_2_4, Work, is_constant, reads, work, writes
 from roofline.costmodel.memory import Lifetimes, lifetimes, live_bytes, storage_bytes
-from roofline.graph import CHANNELS_LAST, Graph, Op
+from roofline.graph import CHANNELS_LAST, OF_SEVERAL, Graph, Op
 from roofline.units import BITS, FLOATS
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ class Columns:
     *rows*, *columns*, *depth*, *groups*, *taps*, *stride* and *bias* are those of the kernel's anchor, its main op.
     *results* are those of the anchor, or of several products their mean, in which each counts by the work that it takes.
     *pruned* tells whether the anchor's weights are 2:4 sparse, *turned* whether it reads a single image through a permuted view,
-    *channels_last* whether it reads images so.
+    *channels_last* whether it reads images so, *present* whether it runs at a batch at all.
     *matrix_dtype* and *vector_dtype* are names. *ops* counts what the host dispatches, *views* what launches nothing.
     Edges are the tensors that cross kernel borders; *distance* is the traffic in bytes since the tensor was last
     touched (for a write: until it is touched next), its own size included, and infinite where there is no other touch;
@@ -58,6 +58,7 @@ class Columns:
     pruned: NDArray[np.bool_]
     turned: NDArray[np.bool_]
     channels_last: NDArray[np.bool_]
+    present: NDArray[np.bool_]
     outputs: Floats
     matrix_dtype: tuple[str, ...]
     vector_dtype: tuple[str, ...]
@@ -160,7 +161,9 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
     free = np.array([w.kind == "view" for w in works], dtype=bool)
     views = free & np.array([op.name not in _NEVER_RUN for op in graph.ops], dtype=bool)
     anchors = np.array([_anchor(kernel, works) for kernel in graph.kernels], dtype=np.int64)
-    edges, lives = _edges(graph, numel), lifetimes(graph)
+    several = np.array([bool(graph.ops[a].attrs.get(OF_SEVERAL)) for a in anchors], dtype=bool)
+    present = ~several | (np.array(batches)[:, None] != 1)
+    edges, lives = _edges(graph, numel, present), lifetimes(graph)
     return Columns(
         batches=batches,
         kind=np.array([KINDS.index(works[a].kind) for a in anchors], dtype=np.int64),
@@ -170,6 +173,7 @@ def tabulate(graph: Graph, batches: Sequence[int]) -> Columns:
         pruned=np.array([bool(graph.ops[a].attrs.get(PRUNED_2_4)) for a in anchors], dtype=bool),
         turned=np.array([_turned(graph.ops[a], graph, batches) for a in anchors], dtype=bool).reshape(-1, len(batches)).T,
         channels_last=np.array([bool(graph.ops[a].attrs.get(CHANNELS_LAST)) for a in anchors], dtype=bool),
+        present=present,
         outputs=_largest_outputs(graph, numel),
         matrix_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=True) for kernel in graph.kernels),
         vector_dtype=tuple(_compute_dtype(kernel, works, dtypes, matrix=False) for kernel in graph.kernels),
@@ -343,7 +347,7 @@ def _input_dtype(op: Op, graph: Graph, *, product: bool) -> str:
     return next((d for d in types if d in _ARITHMETIC), "fp32")
 
 
-def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats]:
+def _edges(graph: Graph, numel: Floats, present: NDArray[np.bool_]) -> tuple[Ints, Ints, Floats, Floats]:
     """List tensors that cross kernel borders: kernel, role, bytes, and reuse distance."""
     found: list[tuple[int, int, int, bool]] = []
     for k, ids in enumerate(graph.kernels):
@@ -355,7 +359,7 @@ def _edges(graph: Graph, numel: Floats) -> tuple[Ints, Ints, Floats, Floats]:
     constant = np.array([is_constant(t.id, graph) for t in graph.tensors], dtype=bool)[index]
     role = np.where(written, OUTPUT, np.where(constant, WEIGHT, INPUT))
     width = np.array([BITS[t.dtype] / 8 * t.density for t in graph.tensors])
-    size = np.minimum(np.minimum(numel[:, index], numel[:, roots]), numel[:, limit]) * width[index]
+    size = np.minimum(np.minimum(numel[:, index], numel[:, roots]), numel[:, limit]) * width[index] * present[:, kernel]
     return kernel, role, size, _distances(kernel, role, roots, size, len(graph.kernels))
 
 

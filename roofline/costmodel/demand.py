@@ -31,17 +31,17 @@ _GROUPED, _POINTWISE, _DEPTHWISE, _RESIZE, _LAYER_NORM = (
 _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
 _MULTIPLIED = np.array([kind in ("pointwise conv", "linear", "matmul") for kind in KINDS])
 
-_BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "ops", "views", "groups")
+_BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "views", "groups")
 _BY_BATCH = (
-    "matrix_flops", "vector_flops", "depth", "columns", "results", "vectors", "unseen", "read_bytes", "output_bytes", "huge", "steps",
-    "normed", "fresh", "packed",
+    "ops", "matrix_flops", "vector_flops", "depth", "columns", "results", "vectors", "unseen", "read_bytes", "output_bytes", "huge",
+    "steps", "normed", "fresh", "packed",
 )  # fmt: skip
 _BY_DISTANCE = ("through", "least")
 
 
 @dataclass(frozen=True, eq=False)
 class Demand:
-    """What each kernel asks of any device: (kernels,) arrays, and from *matrix_flops* on (batches, kernels).
+    """What each kernel asks of any device: (kernels,) arrays, and *ops* and from *matrix_flops* on (batches, kernels).
 
     *klass* is a position in CLASSES; the codes are positions in *matrix_types* and *vector_types*, of which products use
     *product_types*. *misaligned* tells whether channels do not suit a matrix engine, *ragged* whether maps do not that are
@@ -124,7 +124,7 @@ def demand(columns: Columns, distances: Sequence[float], process: Process | None
         ragged=in_place & _ragged(columns),
         reordered=in_rows & _TRANSPOSED[columns.kind] & ~in_place,
         biased=(columns.bias[0] > 0) & (columns.ops == 1),  # a merged kernel adds it on the way
-        ops=columns.ops,
+        ops=columns.ops * columns.present,
         views=columns.views,
         groups=groups,
         matrix_flops=columns.matrix_flops,

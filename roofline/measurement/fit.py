@@ -201,7 +201,7 @@ def row_of(
     table = np.stack([np.broadcast_to(getattr(w, name), (1, *asked.shape))[0, 0] for name in FIELDS], axis=1)
     runs = table[:, FIELDS.index("launches")] > 0
     asks, counts = np.unique(table[runs].astype(np.float32), axis=0, return_counts=True)
-    hosted = np.bincount(_HOST_OF[w.klass], weights=w.ops, minlength=len(HOSTS))
+    hosted = np.bincount(_HOST_OF[w.klass], weights=w.ops[0], minlength=len(HOSTS))
     costs = hardware.overheads
     return Row(
         Run.of(hardware, mode, layout, device=device), asks, counts.astype(np.float32), tuple(hosted), float(w.views.sum()),

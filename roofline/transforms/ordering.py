@@ -8,13 +8,13 @@ which the next one finds.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from roofline.graph import CHANNELS_LAST, READER, Graph, Op, Tensor
+from roofline.graph import CHANNELS_LAST, OF_SEVERAL, READER, Graph, Op, Tensor
 from roofline.transforms import strides as at
 from roofline.transforms.orderrules import RULES, Found, Lie, part, plain
 from roofline.transforms.rewrite import regrouped
 
-_PROBE = 61
-"""A batch size of more than one, so that an order that only more images tell apart is seen."""
+_SEVERAL = 61
+"""A batch size that stands for all but one."""
 
 _NEEDLESS = frozenset({"to", "type_as", "dropout"})
 """Ops that return what they are given where there is nothing to do."""
@@ -23,20 +23,26 @@ _NEEDLESS = frozenset({"to", "type_as", "dropout"})
 def with_copies(graph: Graph, layout: str) -> Graph:
     """Return *graph* with images that enter in *layout*, and with the copies that its operators make of what they read.
 
-    A copy is an op and a kernel of its own, in the layer that asks for it; a reshape that no view can do becomes one.
+    A copy is an op and a kernel of its own, in the layer that asks for it, and marked if none is made of a single item; a reshape that
+    no view can do becomes one.
     """
+    pairs = [*zip(graph.ops, follow(graph, layout, _SEVERAL), strict=True)]
+    if not any(any(found.copies) or found.last or found.view not in (None, graph.is_view(op)) for op, found in pairs):
+        return graph
+    alone = follow(graph, layout, 1) if any(any(found.copies) for _, found in pairs) else ()
     tensors = list(graph.tensors)
     ops: list[Op] = []
     origin: dict[int, int] = {}
     first_reader: dict[int, int] = {}
-    for op, found in zip(graph.ops, follow(graph, layout), strict=True):
+    for op, found in pairs:
         inputs: list[int] = []
         for i, copied in zip(op.inputs, found.copies, strict=True):
             if copied:
                 copy = replace(tensors[i], id=len(tensors), kind="activation", storage=len(tensors), name="", density=1.0)
                 tensors.append(copy)
                 first_reader[len(ops)] = graph.kernel_of[op.id]
-                ops.append(Op(len(ops), "contiguous", op.module, (i,), (copy.id,), ("self",), {READER: op.name}))
+                often = {} if alone[op.id].copies[len(inputs)] else {OF_SEVERAL: True}
+                ops.append(Op(len(ops), "contiguous", op.module, (i,), (copy.id,), ("self",), {READER: op.name, **often}))
             inputs.append(tensors[-1].id if copied else i)
         _settle(op, inputs, found.view, graph, tensors)
         origin[len(ops)] = op.id
@@ -46,13 +52,15 @@ def with_copies(graph: Graph, layout: str) -> Graph:
     return replace(graph, tensors=tuple(tensors), ops=tuple(ops), kernels=regrouped(graph, ops, origin, first_reader))
 
 
-def follow(graph: Graph, layout: str) -> tuple[Found, ...]:
+def follow(graph: Graph, layout: str, batch: int) -> tuple[Found, ...]:
     """Tell for each op of *graph* what it copies and where its results lie, when images and their weights come in *layout*.
+
+    One image lies in both orders where several do not: *batch* tells how many there are, unless the graph is fixed.
 
     An op without a rule takes what comes, and writes its results as their shape says.
     """
     if graph.batch is not None:
-        graph = graph.with_batch(_PROBE)
+        graph = graph.with_batch(batch)
     lies = {t.id: at.image(t.shape, last=layout == "nhwc") for t in graph.tensors if t.kind != "activation"}
     result: list[Found] = []
     for op in graph.ops:
