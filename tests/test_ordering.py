@@ -69,7 +69,7 @@ def test_what_is_made_element_by_element_lies_as_pytorch_puts_it(one: Tensor, da
     other = torch.empty_permuted(one.shape, tuple(data.draw(st.permutations(range(one.ndim)))), device="meta") if other.ndim else other
     other = other[..., :1] if data.draw(st.booleans()) else other
     made = one + other
-    shapes = [(tuple(t.shape), t.stride()) for t in (one, other)]
+    shapes = tuple((tuple(t.shape), t.stride()) for t in (one, other))
     assert at.same(tuple(made.shape), at.elementwise(tuple(made.shape), shapes), made.stride())
 
 

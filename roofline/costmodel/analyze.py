@@ -94,13 +94,15 @@ def programs(graph: Graph, devices: Sequence[Hardware], precision: str, way: Way
         lower, capacity = lower_type(precision, hardware), (way.capacity or on_chip(hardware)) if way.mode == "ideal" else 0.0
         layout = way.layout if way.mode in ("eager", "compiled") and hardware.kind == "gpu" else None
         alike.setdefault((lower if precision == "amp" else "", capacity, layout), []).append(i)
-    made: list[Program] = []
+    changed = {lower: change.explained(to_precision(graph, precision, lower=lower)) for lower, *_ in alike}
+    fast = (FAST_NORMS,) if precision == "amp" and any(FAST_NORM in op.attrs for op in graph.ops) else ()
+    made: dict[int, Program] = {}
     for (lower, capacity, layout), members in alike.items():
-        changed, remarks = change.explained(to_precision(graph, precision, lower=lower))
-        if precision == "amp" and any(FAST_NORM in op.attrs for op in graph.ops):
-            remarks = (*remarks, FAST_NORMS)
-        made.append(Program(execute(changed, way.mode, capacity, layout), tuple(members), remarks))
-    return tuple(made)
+        source, remarks = changed[lower]
+        run = execute(source, way.mode, capacity, layout)
+        shared = made[id(run)].devices if id(run) in made else ()  # eager mode may leave a graph as it is
+        made[id(run)] = Program(run, tuple(sorted((*shared, *members))), (*remarks, *fast))
+    return tuple(made.values())
 
 
 def fleets(devices: Sequence[Hardware], chosen: Sequence[int], way: Way, calibrated: bool) -> Iterator[tuple[Fleet, tuple[int, ...]]]:

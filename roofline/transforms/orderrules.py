@@ -175,8 +175,8 @@ def elementwise(op: Op, ins: Sequence[Lie], shapes: Sequence[Ints]) -> Found:
     """Elements meet one to one, wherever they lie; the result lies as they do, without gaps."""
     if not ins:
         return plain(op, ins, shapes)
-    fitting = [lie for lie in ins if _fits(lie.shape, shapes[0])]
-    return Found(_none(ins), tuple(at.elementwise(shape, [(lie.shape, lie.strides) for lie in fitting]) for shape in shapes))
+    fitting = tuple((lie.shape, lie.strides) for lie in ins if _fits(lie.shape, shapes[0]))
+    return Found(_none(ins), tuple(at.elementwise(shape, fitting) for shape in shapes))
 
 
 def _fits(shape: Ints, to: Ints) -> bool:

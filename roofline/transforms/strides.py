@@ -4,7 +4,6 @@ The rules are those of PyTorch (aten/src/ATen/TensorUtils.cpp, TensorIterator.cp
 dimension of one element has a stride that means nothing, and one that repeats its element has a stride of 0.
 """
 
-from collections.abc import Sequence
 from functools import cmp_to_key, lru_cache
 
 Ints = tuple[int, ...]
@@ -35,6 +34,7 @@ def is_packed(shape: Ints, strides: Ints) -> bool:
     return same(shape, strides, packed(shape))
 
 
+@lru_cache(maxsize=4096)
 def is_channels_last(shape: Ints, strides: Ints) -> bool:
     """Tell whether PyTorch takes a tensor for an image in channels-last, with or without gaps (`is_channels_last_strides_2d`)."""
     if len(shape) != 4 or strides[1] == 0:
@@ -58,6 +58,7 @@ def expanded(shape: Ints, strides: Ints, to: Ints) -> Ints:
     return (0,) * new + tuple(0 if one != other else step for one, other, step in zip(shape, to[new:], strides, strict=True))
 
 
+@lru_cache(maxsize=4096)
 def viewed(shape: Ints, strides: Ints, to: Ints) -> Ints | None:
     """Give the strides of a view in the shape *to* of the same elements; None where no strides can put them there."""
     if is_packed(shape, strides):
@@ -80,7 +81,8 @@ def viewed(shape: Ints, strides: Ints, to: Ints) -> Ints | None:
     return tuple(found) if d < 0 else None
 
 
-def elementwise(shape: Ints, operands: Sequence[tuple[Ints, Ints]]) -> Ints:
+@lru_cache(maxsize=4096)
+def elementwise(shape: Ints, operands: tuple[tuple[Ints, Ints], ...]) -> Ints:
     """Give the strides of a result of *shape* made element by element from operands of (shape, strides): without gaps.
 
     Dimensions lie in the order of the first operand that tells two apart (`TensorIteratorBase::reorder_dimensions`).
