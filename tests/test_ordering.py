@@ -232,6 +232,16 @@ def test_a_call_that_copies_in_one_layout_only_is_traced() -> None:
     assert torch.Tensor.contiguous is torch._C.TensorBase.contiguous, "the tracer leaves PyTorch as it was"
 
 
+def test_a_call_may_ask_for_an_order() -> None:
+    def run(net: Any, x: Tensor) -> Tensor:
+        return net.two(net.one(x).to(memory_format=torch.channels_last)).clone(memory_format=torch.contiguous_format) * 2
+
+    found = with_copies(traced(run, 8, 16, 16, one=nn.Conv2d(8, 8, 3), two=nn.Conv2d(8, 8, 3)), "nchw")
+    assert [bool(op.attrs.get(CHANNELS_LAST)) for op in found.ops if op.name == "conv2d"] == [False, True]
+    made = [f.writes[0] for op, f in zip(found.ops, follow(found, "nchw", 2), strict=True) if op.name in ("clone", "mul")]
+    assert made == [at.packed((2, 8, 12, 12))] * 2
+
+
 def test_a_needless_call_is_no_op_of_a_run() -> None:
     module = Net(lambda net, x: net.one(x).contiguous() + 1, one=nn.Conv2d(4, 4, 1)).eval()
     graph = record(module, [torch.empty(2, 4, 8, 8)])

@@ -172,8 +172,11 @@ _MADE_LIKE = {"zeros_like", "ones_like", "full_like", "empty_like", "rand_like",
 
 @rule(*sorted(_ALIKE | _MADE_LIKE | {"clamp_min", "clamp_max", "hardtanh", "fill", "zero", "type_as", "to", "dropout", "copy"}))
 def elementwise(op: Op, ins: Sequence[Lie], shapes: Sequence[Ints]) -> Found:
-    """Elements meet one to one, wherever they lie; the result lies as they do, without gaps."""
-    if not ins:
+    """Elements meet one to one, wherever they lie; the result lies as they do, without gaps, or as a call asks."""
+    asked = str(op.attrs.get("memory_format"))
+    if "channels_last" in asked:
+        return Found(_none(ins), tuple(at.image(shape, last=True) for shape in shapes))
+    if not ins or "contiguous" in asked:
         return plain(op, ins, shapes)
     fitting = tuple((lie.shape, lie.strides) for lie in ins if _fits(lie.shape, shapes[0]))
     return Found(_none(ins), tuple(at.elementwise(shape, fitting) for shape in shapes))
