@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roofline.costmodel.analyze import half_type
+from roofline.costmodel.analyze import half_type, image_order
 from roofline.costmodel.calibration import Calibration
 from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.device import Hardware
@@ -83,7 +83,7 @@ def tabulated(job: tuple[tuple[str, int], list[tuple[int, Published]]]) -> list[
     graph, prepared, found = trace(model, image_size=size), {}, []
     for index, timing in timings:
         hardware, way = load_hardware(timing.device), way_of(timing)
-        layout = way.layout if way.mode in ("eager", "compiled") and hardware.kind == "gpu" else None
+        layout = image_order(way, hardware)
         key = (timing.precision, timing.mode, layout, timing.what_if, half_type(hardware))
         if key not in prepared:
             changed = parse_changes(timing.what_if.split())(to_precision(graph, timing.precision, lower=key[-1]))

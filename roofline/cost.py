@@ -64,8 +64,8 @@ class Work:
     """Arithmetic of one op, and the shape of its loop nest as a batch of matrix products.
 
     An op of *groups* products of (*rows* x *depth*) by (*depth* x *columns*) has that much parallel work; ops that are no
-    product have one row per output element. *taps* is the number of positions of a sliding window, *stride* its step; *bias*
-    is 1 where a convolution adds one to its result.
+    product have one row per output element, but for layer norms (a row is normalised together) and interpolations (a row is a pixel).
+    *taps* is the number of positions of a sliding window, *stride* its step; *bias* is 1 where a convolution adds one to its result.
     """
 
     kind: str

@@ -31,7 +31,6 @@ UNFUSED = "unfused"
 CHANNELS_LAST = "channels_last"
 """Attribute of a kernel of images whose channels lie side by side, such as a convolution."""
 
-
 READER = "reader"
 """Attribute of a copy that an operator makes of what it cannot read as it lies: the name of the operator."""
 

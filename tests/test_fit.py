@@ -472,6 +472,15 @@ def test_a_sample_is_described_as_its_network_is() -> None:
     assert (row.run, row.hosted, row.views, row.seconds, row.source) == (direct.run, direct.hosted, direct.views, direct.seconds, "here")
 
 
+def test_a_sample_on_a_gpu_runs_the_copies_and_the_passes_of_its_layout() -> None:
+    graph = traced(nn.Sequential(nn.Conv2d(8, 8, 3, bias=False), nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 3, bias=False)), (4, 8, 16, 16))
+    asks = {}
+    for layout in ("nchw", "nhwc"):
+        row = sample_row(Sample(graph, 4, "fp16", "eager", layout, 1e-3, "a norm"), GPU)
+        asks[layout] = (row.counts.sum(), (row.asks[:, FIELDS.index("transpose")] > 0).sum())
+    assert asks == {"nchw": (3, 2), "nhwc": (5, 0)}, "two convolutions turn images over inside, or a norm and the next one copy them"
+
+
 def test_the_calibration_of_a_device_is_what_a_profile_accepts(tmp_path: Path) -> None:
     path = tmp_path / "some.yaml"
     path.write_text(yaml.safe_dump({"calibration": [dict(entry())]}))

@@ -84,17 +84,17 @@ class Program:
 
 
 def programs(graph: Graph, devices: Sequence[Hardware], precision: str, way: Way, change: Changes = NOTHING) -> tuple[Program, ...]:
-    """Group the kernels of *graph* as each device runs them: once for each half type,
-    for GPUs and CPUs where PyTorch runs them, and in mode `ideal` for each cache.
+    """Group the kernels of *graph* as each device runs them: once for each half type, for GPUs and CPUs where PyTorch runs them, and
+    in mode `ideal` for each cache.
 
     Raises UnsupportedError when a device has no unit for *precision*.
     """
     alike: dict[tuple[str, float, Layout | None], list[int]] = {}
     for i, hardware in enumerate(devices):
         lower, capacity = lower_type(precision, hardware), (way.capacity or on_chip(hardware)) if way.mode == "ideal" else 0.0
-        layout = way.layout if way.mode in ("eager", "compiled") and hardware.kind == "gpu" else None
-        alike.setdefault((lower if precision == "amp" else "", capacity, layout), []).append(i)
-    changed = {lower: change.explained(to_precision(graph, precision, lower=lower)) for lower, *_ in alike}
+        alike.setdefault((lower if precision == "amp" else "", capacity, image_order(way, hardware)), []).append(i)
+    lowers = dict.fromkeys(lower for lower, *_ in alike)
+    changed = {lower: change.explained(to_precision(graph, precision, lower=lower)) for lower in lowers}
     fast = (FAST_NORMS,) if precision == "amp" and any(FAST_NORM in op.attrs for op in graph.ops) else ()
     made: dict[int, Program] = {}
     for (lower, capacity, layout), members in alike.items():
@@ -103,6 +103,11 @@ def programs(graph: Graph, devices: Sequence[Hardware], precision: str, way: Way
         shared = made[id(run)].devices if id(run) in made else ()  # eager mode may leave a graph as it is
         made[id(run)] = Program(run, tuple(sorted((*shared, *members))), (*remarks, *fast))
     return tuple(made.values())
+
+
+def image_order(way: Way, hardware: Hardware) -> Layout | None:
+    """Name the layout of images where kernels depend on it: where PyTorch runs a GPU."""
+    return way.layout if way.mode in ("eager", "compiled") and hardware.kind == "gpu" else None
 
 
 def fleets(devices: Sequence[Hardware], chosen: Sequence[int], way: Way, calibrated: bool) -> Iterator[tuple[Fleet, tuple[int, ...]]]:

@@ -23,13 +23,14 @@ PACE = 1e12
 STEP = 263e-9
 """Seconds in which a thread of PyTorch's `upsample_bilinear2d` takes a pixel of one more image or channel: it waits for memory.
 
-In nchw there is a thread for each pixel of the result, which takes all images and channels in turn. Fitted by this project to 12 published
-timings of three EfficientFormerV2 (timm, 2026-11-23), of which this kernel takes most: 243 ns on an RTX 4090, 284 ns on an RTX 3090, with a
-spread of 1 % on each.
+In nchw there is a thread for each pixel of the result, which takes all images and channels in turn (UpSampleBilinear2d.cu, recalled).
+Fitted by this project to 12 published timings of three EfficientFormerV2 (timm, 2026-11-23), of which this kernel takes most: 243 ns on an
+RTX 4090, 284 ns on an RTX 3090, with a spread of 1 % on each.
 """
 
 BLOCK = 120e-9
-"""Seconds in which a multiprocessor takes another row of a layer norm: PyTorch gives each row a block of threads, however short it is.
+"""Seconds in which a multiprocessor takes another row of a layer norm: PyTorch gives each row a block of threads, however short it is
+(layer_norm_kernel.cu, recalled).
 
 That is 1.4 us for a block, of which 12 run side by side. Chosen by this project among 85, 120 and 170 ns by what fits to published timings
 (timm, 2026-11-23) say of 1,300 in eager mode on an RTX 3090 and 4090, of networks that they had not seen: off by 5.0, 4.9 and 4.9 % (mean).

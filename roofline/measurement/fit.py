@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from roofline.costmodel.analyze import half_type
+from roofline.costmodel.analyze import half_type, image_order
 from roofline.costmodel.calibration import CLASSES, DENSE, FILLING, HOST_KINDS, PER_KERNEL, Calibration, Shape, neutral
 from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.demand import demand
@@ -27,7 +27,7 @@ from roofline.costmodel.profile.calibrations import plain
 from roofline.costmodel.workload import describe
 from roofline.graph import Graph
 from roofline.measurement.spreads import percentiles
-from roofline.transforms.modes import Layout, check_layout, check_mode, execute
+from roofline.transforms.modes import Layout, Way, check_layout, check_mode, execute
 from roofline.transforms.precision import to_precision
 
 SCALE = 0.05
@@ -213,7 +213,8 @@ def row_of(
 def sample_row(sample: Sample, hardware: Hardware, *, source: str = "", fresh: float | None = None) -> Row:
     """Describe a measured graph."""
     graph = to_precision(sample.graph, sample.precision, lower=half_type(hardware))
-    columns = tabulate(execute(graph, check_mode(sample.mode), 0.0), [sample.batch])
+    way = Way(check_mode(sample.mode), check_layout(sample.layout))
+    columns = tabulate(execute(graph, way.mode, 0.0, image_order(way, hardware)), [sample.batch])
     return row_of(
         columns, hardware, sample.mode, sample.layout, sample.seconds, source=source, fresh=fresh, kept=sample.kept, anew=sample.anew
     )
