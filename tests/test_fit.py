@@ -15,7 +15,7 @@ from strategies import cnn, traced
 from torch import nn
 
 from roofline.costmodel.analyze import analyze_grid
-from roofline.costmodel.calibration import CLASSES, PER_KERNEL, Calibration, Shape
+from roofline.costmodel.calibration import CLASSES, PER_KERNEL, Calibration, Shape, neutral
 from roofline.costmodel.columns import Columns, tabulate
 from roofline.costmodel.demand import demand
 from roofline.costmodel.device import Hardware
@@ -262,6 +262,22 @@ def test_sizes_of_one_processor_share_a_run() -> None:
     small, large = replace(CPU, id="small"), replace(CPU, id="large")
     assert Run.of(small, "engine", "nchw", device="core") == Run.of(large, "engine", "nchw", device="core")
     assert Run.of(small, "engine", "nchw") != Run.of(large, "engine", "nchw")
+
+
+def starting(seconds: float) -> Hardware:
+    """Give a CPU whose parallel regions take *seconds* to start."""
+    return replace(CPU, overheads=replace(CPU.overheads, launch_source=replace(CPU.overheads.launch_source, value=seconds)))
+
+
+def test_each_size_of_a_processor_starts_kernels_as_its_own_profile_says() -> None:
+    sizes = [(starting(seconds), whole(kernels(0, "engine", 1, "fp32"), starting(seconds), neutral("engine"))) for seconds in (2e-6, 9e-6)]
+    rows = [row_of(kernels(0, "engine", 1, "fp32"), hardware, "engine", "nchw", s, device="core") for hardware, s in sizes]
+    like_one = [replace(row, sized=False) for row in rows]
+    fitted, alone = fit(rows, iterations=0), fit(like_one, iterations=0)
+    count = float((rows[0].asks[:, FIELDS.index("launches")] * rows[0].counts).sum())
+    assert float(np.diff(fitted.predict(rows))[0]) == pytest.approx(7e-6 * count, rel=1e-4)
+    assert float(np.diff(alone.predict(like_one))[0]) == pytest.approx(0.0, abs=1e-9)
+    assert (fitted.calibration(rows[0].run).launch, alone.calibration(rows[0].run).launch) == (None, pytest.approx(2e-6))
 
 
 # --- what a fit must not be moved by -----------------------------------------------------------------------------------

@@ -498,6 +498,9 @@ def test_a_warp_shares_the_sums_of_a_product_with_a_vector(mode: Mode, kind: Dev
     assert (one, two) == (threads * 16 / 10, 2 * 16 / 10)
     (short,) = row(asked(conv(8, 16, 1), (1, 8, 1, 1), mode=mode, on=on).outputs)
     assert short == min(threads, 8) * 16 / 10  # no more threads than products
+    whole = nn.Conv2d(64, 16, 7, bias=False)  # a classifier that reads its map through one window
+    assert row(asked(whole, (1, 64, 7, 7), mode=mode, on=on).outputs)[0] == threads * 16 / 10
+    assert row(asked(whole, (1, 64, 8, 7), mode=mode, on=on).outputs)[0] == 2 * 16 / 10
 
 
 @pytest.mark.parametrize("mode", ["eager", "compiled", "engine"])

@@ -30,6 +30,7 @@ _GROUPED, _POINTWISE, _DEPTHWISE, _RESIZE, _LAYER_NORM = (
 )
 _TRANSPOSED = np.array([kind in ("conv", "pointwise conv", "grouped conv") for kind in KINDS])
 _MULTIPLIED = np.array([kind in ("pointwise conv", "linear", "matmul") for kind in KINDS])
+_DENSE = np.array([kind == "conv" for kind in KINDS])
 
 _BY_KERNEL = ("klass", "matrix_code", "vector_code", "pruned", "misaligned", "ragged", "reordered", "biased", "views", "groups")
 _BY_BATCH = (
@@ -48,12 +49,12 @@ class Demand:
     multiplied where they lie, *reordered* whether a product reads an image through a window, *biased* whether a bias is added;
     *groups* are those of a grouped convolution, else 1.
     *depth* and *columns* are the inner and outer sides of the product, in one row where the batch does not matter, and *results*
-    what it, or one of its groups, computes side by side; *vectors* tells of products that multiply one row, *unseen* of single images
-    whose layout compiled code hides, *huge* of depthwise images that are HUGE, *steps* how many
-    results one thread computes in turn where a library leaves it so, *normed* the rows of a layer norm; *read_bytes* are activations,
-    *fresh* are the bytes of new memory that a CPU's system must clear first, *packed* the weights of convolutions. *through* holds the
-    bytes that come from beyond caches as large as each of *distances*, *least* those that must, as such a cache cannot hold so much:
-    (distances, batches, kernels).
+    what it, or one of its groups, computes side by side; *vectors* tells of products that multiply one row, as a convolution whose
+    window is its whole map does with one image, *unseen* of single images whose layout compiled code hides, *huge* of depthwise
+    images that are HUGE, *steps* how many results one thread computes in turn where a library leaves it so, *normed* the rows of a
+    layer norm; *read_bytes* are activations, *fresh* are the bytes of new memory that a CPU's system must clear first, *packed* the
+    weights of convolutions. *through* holds the bytes that come from beyond caches as large as each of *distances*, *least* those
+    that must, as such a cache cannot hold so much: (distances, batches, kernels).
     """
 
     klass: Ints
@@ -132,7 +133,7 @@ def demand(columns: Columns, distances: Sequence[float], process: Process | None
         depth=_alike(columns.depth),
         columns=_alike(np.where(_by_vector(columns), columns.rows, columns.columns)),
         results=columns.results / groups,
-        vectors=_MULTIPLIED[columns.kind] & (columns.rows == 1),
+        vectors=(_MULTIPLIED | _DENSE)[columns.kind] & (columns.rows == 1),
         unseen=_unseen(columns),
         read_bytes=columns.input_bytes,
         output_bytes=columns.output_bytes,

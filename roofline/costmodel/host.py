@@ -21,14 +21,16 @@ COMPUTE_EFFICIENCY = 0.89
 """LINPACK on one core of a c5n.large: 85.1 of 96 GFLOP/s (source regpack)."""
 
 _REPORTED = "the low end of what users report for eager PyTorch"
+_REGION = "start of a parallel region: 2.1 us with 2 cores of an EPYC at 3 GHz"
 OVERHEADS = {
-    "launch": (5e-6, _REPORTED),
-    "graph": (5e-6, _REPORTED),
-    "compiled": (20e-6, "that of compiled convolutions with next to nothing to do, on 2 cores of an EPYC at 3 GHz"),
-    "host_op": (5e-6, _REPORTED),
-    "host_view": (1.7e-6, _REPORTED),
+    "launch": (1.7e-6, 0.2e-6, _REGION),
+    "graph": (1.7e-6, 0.2e-6, _REGION),
+    "compiled": (19.3e-6, 0.33e-6, "compiled convolutions with next to nothing to do: 20 us with 2 cores of an EPYC at 3 GHz"),
+    "host_op": (5e-6, 0.0, _REPORTED),
+    "host_view": (1.7e-6, 0.0, _REPORTED),
 }
-"""Seconds, and where they come from; users report 5 to 25 us for an eager PyTorch op on a CPU."""
+"""Seconds, what each core adds, and where they come from (`epyc_chain` and `epyc_region` in the profiles of CPUs); users report 5 to 25 us
+for an eager PyTorch op on a CPU."""
 
 SOURCES = (
     Source("os", "What the operating system reports: /proc, /sys, sysconf"),
@@ -201,7 +203,7 @@ def _hardware(machine: Machine) -> Hardware:
         sustained_clock=None,
         engines=_engines(machine),
         memory=(_dram(machine), *(_cache(name, size, machine.cores) for name, size in machine.caches.items())),
-        overheads=_overheads(),
+        overheads=_overheads(machine.cores),
         unsupported=_unsupported(machine.flags),
         sources=SOURCES,
         notes=_notes(machine),
@@ -270,5 +272,5 @@ def _level(name: str, size: Figure, speed: Figure) -> MemoryLevel:
     return MemoryLevel(name, size.value, value, value, value, value, size, speed, speed, speed, speed)
 
 
-def _overheads() -> Overheads:
-    return Overheads(*(Figure(value, "judged", "assumed", note) for value, note in OVERHEADS.values()))
+def _overheads(cores: int) -> Overheads:
+    return Overheads(*(Figure(alone + each * cores, "judged", "assumed", note) for alone, each, note in OVERHEADS.values()))

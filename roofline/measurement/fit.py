@@ -103,7 +103,8 @@ batch 8 1.2 times too fast."""
 _STARTED = (4e-6, 0.25)
 """Seconds in which a kernel of a captured graph starts and ends on a GPU, and their spread: fits to engines found 3.8 to 6.7 us on a T4, a
 V100 and an A100 (2026-11-22). What profiles know is an empty kernel's, about 1 us; timings of large batches do not tell. One that was
-launched in a stream takes as much more as an empty one does."""
+launched in a stream takes as much more as an empty one does. (As a multiple of an empty one's, which is lent as such, it predicted
+devices left out no better: 2026-11-23.)"""
 _CALL = (50e-6, 0.7)
 """Seconds that calling an engine on a GPU takes beside its kernels, the same on all, and their spread: assumed, as nobody publishes
 them. Fits without a T4, a V100 or an A100 found 26 to 37 us (2026-11-22)."""
@@ -159,7 +160,8 @@ class Row:
 
     *hosted* counts ops by host kind and *views* those that launch nothing; *launch*, *queued*, *host_op* and *host_view* are the
     profile's seconds. *source* names the data set whose rows share a weight; rows of *weight* 0 are only predicted. *replayed*
-    launches came from a captured graph.
+    launches came from a captured graph. *sized* rows are of a run that stands for several sizes of a device, of which each keeps the
+    launch of its own profile.
     """
 
     run: Run
@@ -175,6 +177,7 @@ class Row:
     source: str = ""
     weight: float = 1.0
     replayed: bool = False
+    sized: bool = False
 
 
 FIELDS = (
@@ -206,7 +209,7 @@ def row_of(
     return Row(
         Run.of(hardware, mode, layout, device=device), asks, counts.astype(np.float32), tuple(hosted), float(w.views.sum()),
         costs.launch_in(fleet.mode), costs.queued if hardware.kind == "gpu" else 0.0, costs.host_op, costs.host_view, seconds, source,
-        weight, replayed,
+        weight, replayed, sized=bool(device),
     )  # fmt: skip
 
 
@@ -241,6 +244,8 @@ class Batch:
     hosted: torch.Tensor
     views: torch.Tensor
     additive: torch.Tensor
+    sized: torch.Tensor
+    launch: torch.Tensor
     queued: torch.Tensor
     dispatched: torch.Tensor
     called: torch.Tensor
@@ -290,6 +295,7 @@ def _batch(rows: Sequence[Row], runs: Sequence[Run]) -> Batch:
         hosted=_reals([row.hosted for row in rows]),
         views=_reals([row.views * row.host_view / row.host_op for row in rows]),
         additive=torch.tensor([row.run.kind == "cpu" for row in rows]),
+        sized=torch.tensor([row.sized for row in rows]), launch=_reals([row.launch for row in rows]),
         queued=_reals([0.0 if row.replayed else row.queued for row in rows]),
         dispatched=torch.tensor([row.run.mode == "eager" and not row.replayed for row in rows]),
         called=torch.tensor([_is_called(row.run) and not row.replayed for row in rows]),
@@ -334,6 +340,7 @@ class Model:
         started = [_STARTED[0] if run.kind == "gpu" else _known(run, rows, "launch") for run in self.runs]
         self.starts["launch"] = torch.log(_reals(started))
         self.queued = tuple(_known(run, rows, "queued") for run in self.runs)
+        self.sized = frozenset(row.run for row in rows if row.sized)
         self.starts["call"] = torch.log(_reals(_CALL[0])).expand(len(self.runs))
         self.starts["host_op"] = torch.log(_reals([_known(run, rows, "host_op") for run in self.runs]))
         self.starts["host"] = torch.log(_reals(list(_HOST.values())))
@@ -404,7 +411,7 @@ def _seconds(batch: Batch, p: dict[str, torch.Tensor]) -> torch.Tensor:
         packing=p["packing"][r], crowd=1 + p["serial"][r] * batch.others,
     )  # fmt: skip
     found = parts(batch.asks, e, torch)
-    started = p["launch"][r] + batch.queued[batch.row]
+    started = torch.where(batch.sized, batch.launch, p["launch"][batch.row_run] + batch.queued)[batch.row]
     kernel = filled(found, batch.asks, torch) + found.passes + started * batch.launches
     device = torch.zeros_like(batch.seconds).index_add_(0, batch.row, kernel * batch.counts)
     q = batch.row_run
@@ -454,11 +461,15 @@ class Fitted:
             serial=float(p["serial"]) if run.kind == "cpu" else 0.0,
             packing=_PACKING * float(p["packing"]) if (run.kind, run.mode) == ("cpu", "compiled") else None,
             call=float(p["call"]) if _is_called(run) else 0.0,
-            launch=float(p["launch"]) + self.model.queued[index] if run in self.samples or run.kind == "gpu" else None,
+            launch=self._launch(run, float(p["launch"]) + self.model.queued[index]),
             host_op=float(p["host_op"]) * mean if eager else None,
             host=dict(zip(HOSTS, map(float, p["host"] / mean), strict=True)) if eager else {},
             kind=run.kind, architecture=run.architecture, segment=run.segment, samples=self.samples.get(run, 0), **about,
         )  # fmt: skip
+
+    def _launch(self, run: Run, seconds: float) -> float | None:
+        """Keep the *seconds* that were fitted; a CPU that was not timed so, and one of several sizes, has the launch of its profile."""
+        return seconds if run.kind == "gpu" or (run in self.samples and run not in self.model.sized) else None
 
 
 def _layout(layout: str | None) -> Layout | None:

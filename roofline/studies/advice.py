@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from roofline.tracing.source import Model
 
 RATIO_SPREAD: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
-    "precision": ((0.77, 1.24), (0.85, 1.32)),
+    "precision": ((0.77, 1.23), (0.83, 1.32)),
     "mode": ((0.91, 1.08), (0.84, 1.11)),
     "layout": ((0.95, 1.04), (0.92, 1.03)),
     "batch": ((0.88, 1.21), (0.82, 1.19)),

@@ -7,7 +7,16 @@ from typing import cast
 
 from roofline.costmodel.device import Engine, Figure, Hardware, MemoryLevel, Overheads, Price, Source
 from roofline.costmodel.profile.document import open_document
-from roofline.costmodel.profile.schema import EngineEntry, EstimateEntry, MemoryEntry, OverheadsEntry, PriceEntry, Profile, SourceEntry
+from roofline.costmodel.profile.schema import (
+    EngineEntry,
+    EstimateEntry,
+    MemoryEntry,
+    OverheadsEntry,
+    PriceEntry,
+    Profile,
+    SourceEntry,
+    UnitsEntry,
+)
 from roofline.errors import ProfileError
 
 
@@ -35,7 +44,7 @@ def to_hardware(profile: Profile, path: Path) -> Hardware:
         sustained_clock=sustained.value * 1e9 if sustained else None,
         engines=tuple(_engine(entry, profile) for entry in profile.engines),
         memory=tuple(_memory_level(entry, profile) for entry in profile.memory),
-        overheads=_overheads(profile.overhead_us),
+        overheads=_overheads(profile.overhead_us, profile.units),
         power=profile.power_w.value if profile.power_w else None,
         price=_price(profile.price) if profile.price else None,
         unsupported=tuple(profile.unsupported),
@@ -167,9 +176,9 @@ def _pattern(known: dict[str, Figure], pattern: str, peak: Figure) -> Figure:
     return Figure(known[found].value, known[found].source, "derived", f"taken from {found}")
 
 
-def _overheads(entry: OverheadsEntry) -> Overheads:
+def _overheads(entry: OverheadsEntry, units: UnitsEntry) -> Overheads:
     figures = (entry.launch, entry.graph, entry.compiled or entry.launch, entry.host_op, entry.host_view)
-    return Overheads(*(figure.figure(1e-6) for figure in figures))
+    return Overheads(*(figure.seconds(units) for figure in figures))
 
 
 def _price(entry: PriceEntry) -> Price:

@@ -16,6 +16,7 @@ from roofline.costmodel.profile.schema import (
     FigureEntry,
     MeasuredEntry,
     MemoryEntry,
+    OverheadEntry,
     OverheadsEntry,
     PriceEntry,
     Profile,
@@ -119,7 +120,7 @@ def _structural(key: Key, kind: str, value: object, message: str) -> str:
 
 def _did_you_mean(key: str) -> str:
     models = (Profile, UnitsEntry, EngineEntry, RateEntry, MemoryEntry, EstimateEntry, MeasuredEntry, BusEntry)
-    models = (*models, OverheadsEntry, PriceEntry, SourceEntry, FigureEntry, CalibrationEntry, ShapeEntry, SpreadEntry)
+    models = (*models, OverheadsEntry, OverheadEntry, PriceEntry, SourceEntry, FigureEntry, CalibrationEntry, ShapeEntry, SpreadEntry)
     known = {field.alias or name for model in models for name, field in model.model_fields.items()}
     close = get_close_matches(key, sorted(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else "; remove it"

@@ -58,6 +58,19 @@ class UnitsEntry(Provenance):
     name: str
 
 
+class OverheadEntry(FigureEntry):
+    """Hold one overhead in microseconds; *per_unit* is what each SM or core adds to it."""
+
+    per_unit: Positive | None = None
+
+    def seconds(self, units: UnitsEntry) -> Figure:
+        """Convert to seconds on a device of so many *units*."""
+        if self.per_unit is None:
+            return self.figure(1e-6)
+        formula = f"{self.value:g} us + {self.per_unit:g} us x {units.count} {units.name}"
+        return Figure((self.value + self.per_unit * units.count) * 1e-6, self.src, self.kind, self.remark(formula))
+
+
 class RateEntry(Provenance):
     """Hold an achieved rate, either absolute or as a fraction of the computed peak."""
 
@@ -150,11 +163,11 @@ class MemoryEntry(Entry):
 class OverheadsEntry(Entry):
     """Hold the overheads in microseconds; *compiled* is that of *launch* where it is not given."""
 
-    launch: FigureEntry
-    graph: FigureEntry
-    compiled: FigureEntry | None = None
-    host_op: FigureEntry
-    host_view: FigureEntry
+    launch: OverheadEntry
+    graph: OverheadEntry
+    compiled: OverheadEntry | None = None
+    host_op: OverheadEntry
+    host_view: OverheadEntry
 
 
 class PriceEntry(Entry):
