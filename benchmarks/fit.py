@@ -148,7 +148,9 @@ def _about(run: Run, timings: Sequence[Published]) -> dict[str, object]:
     data = sets or "no timings: offsets of the device and of the mode, found on others"
     devices = ALL_SIZES if run.device == "xeon-8124m" else (run.device,)
     precisions = tuple(sorted({timing.precision for timing in timings}))
-    return {"devices": devices, "precisions": precisions, "data": data, "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    clock = load_hardware(run.device).clock if run.kind == "gpu" else None
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"devices": devices, "precisions": precisions, "data": data, "date": date, "clock": clock}
 
 
 def beside(items: Sequence[Item]) -> list[Run]:

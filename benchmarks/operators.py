@@ -144,7 +144,8 @@ def _built(op: str, row: dict[str, str]) -> tuple[nn.Module, Any]:
         conv = nn.Conv2d(number("c_in"), number("c_out"), kernel, stride, padding, groups=number("groups") or 1, bias=False, device="meta")
         return conv, (number("batch"), number("c_in"), number("h_in"), number("w_in"))
     if op in ("linear", "gemm"):
-        return nn.Linear(number("k"), number("n"), bias=False, device="meta"), (number("m"), number("k"))
+        rows, columns = (number("n"), number("m")) if op == "gemm" else (number("m"), number("n"))  # BLAS keeps columns together
+        return nn.Linear(number("k"), columns, bias=False, device="meta"), (rows, number("k"))
     if op == "bmm":
         batch, m, n, k = (number(name) for name in ("batch", "m", "n", "k"))
         return _Function(torch.bmm), ((batch, m, k), (batch, k, n))

@@ -38,6 +38,7 @@ MEASURED = Calibration(
     huge=0.125,
     serial=0.01,
     launch=2.5 * 1e-6,
+    clock=1.25 * 1e9,
     call=30 * 1e-6,
     host_op=12 * 1e-6,
     host={"product": 1.1, "norm": 1.2, "cast": 0.9, "other": 0.6},

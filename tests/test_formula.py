@@ -24,6 +24,7 @@ class Ask:
     shared: Any = False
     dram: Any = 3.0
     cache: Any = 4.0
+    latency: Any = 1.0
     bias: Any = 1.0
     transpose: Any = 2.0
     fresh: Any = 4.0
@@ -66,7 +67,7 @@ def test_the_parts_of_a_kernel_by_hand() -> None:
             "matrix": 24.0,  # 2 s, half as fast, at 3/4 of it by depth, 2/3 by columns and 1/2 by alignment; 1.5 times as long by crowding
             "other": 6.0,  # 1 s at a quarter, crowded
             "compute": 24.0,  # both engines at once
-            "memory": 9.0,  # DRAM's 3 s exceed the 2 s of a cache twice as fast; at half, crowded
+            "memory": 10.0,  # DRAM's 3 s exceed the 2 s of a cache twice as fast; at half, crowded; and 1 s of waiting
             "passes": 11.75,  # 1 s at half, 2 s at 4/5 and 6 B at 3 B/s: 6.5 s, crowded; and 4 B at 2 B/s, as all cores write them
             "fill": 0.25,  # 100 results where 300 reach a half
         }
@@ -82,8 +83,8 @@ def test_the_slower_engine_counts_where_there_are_two() -> None:
 
 
 def test_the_slowest_level_counts() -> None:
-    assert priced(Ask(cache=8.0))["memory"] == pytest.approx(12.0)
-    assert priced(Ask(dram=0.0, cache=0.0))["memory"] == 0
+    assert priced(Ask(cache=8.0))["memory"] == pytest.approx(13.0)
+    assert priced(Ask(dram=0.0, cache=0.0, latency=0.0))["memory"] == 0
 
 
 def test_a_side_at_half_efficiency_halves_it() -> None:
@@ -100,7 +101,7 @@ def test_what_a_shape_costs_takes_as_long_on_a_faster_engine() -> None:
 def test_without_losses_a_kernel_takes_its_seconds_at_the_ceilings() -> None:
     whole = Efficiency(**{field.name: float(field.name not in ("depth", "columns", "outputs")) for field in fields(Efficiency)})
     found = priced(Ask(), whole)
-    assert found == pytest.approx({"matrix": 2.0, "other": 1.0, "compute": 2.0, "memory": 4.0, "passes": 13.0, "fill": 1.0})
+    assert found == pytest.approx({"matrix": 2.0, "other": 1.0, "compute": 2.0, "memory": 5.0, "passes": 13.0, "fill": 1.0})
     assert priced(Ask(outputs=0.0), whole)["fill"] == 1.0  # a kernel that writes nothing is not divided by nothing
 
 

@@ -155,6 +155,15 @@ def test_the_time_of_a_launch_is_borrowed_from_other_gpus(mode: Mode) -> None:
     assert calibration_for(cpu("new"), mode, "nchw", [of(cpu("one"), "engine", launch=4e-6)]).launch is None
 
 
+def test_a_launch_takes_as_many_cycles_elsewhere() -> None:
+    known = [of(gpu("one"), launch=4e-6, clock=1e9), of(gpu("two"), launch=9e-6, clock=4e9)]  # 4,000 and 36,000 cycles
+    found = calibration_for(replace(NEW, clock=2e9), "eager", "nchw", known)
+    assert found.launch == pytest.approx(12_000 / 2e9)
+    assert found.clock is None
+    assert calibration_for(replace(NEW, id="one", clock=1e9), "compiled", "nchw", known).launch == pytest.approx(4e-6)  # its own
+    assert calibration_for(replace(NEW, clock=2e9), "eager", "nchw", [of(gpu("one"), launch=4e-6)]).launch == pytest.approx(4e-6)
+
+
 def test_what_a_call_of_an_engine_takes_is_borrowed_from_engines_alone() -> None:
     known = [of(gpu("one"), "engine", call=20e-6), of(gpu("two"), "engine", call=80e-6), of(gpu("two"), "eager")]
     assert calibration_for(NEW, "engine", "nchw", known).call == pytest.approx(40e-6)

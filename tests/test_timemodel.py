@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,12 +195,17 @@ def test_every_byte_is_served_by_exactly_one_level(name: str, mode: str) -> None
 
 def test_tensor_core_convolutions_pay_for_two_transposes_in_eager_nchw() -> None:
     conv = traced(torch.nn.Conv2d(64, 64, 3, padding=1, bias=False), (1, 64, 32, 32))  # 131,072 bytes in and out, 73,728 of weights
-    assert only(on(conv, device(), precision="fp16", mode="eager")).memory_seconds == pytest.approx((335_872 + 524_288) / 80e9)
-    assert only(on(conv, device(), precision="fp16", mode="eager", layout="nhwc")).memory_seconds == pytest.approx(335_872 / 80e9)
-    assert only(on(conv, device(), precision="fp16", mode="engine")).memory_seconds == pytest.approx(335_872 / 80e9)
-    assert only(on(conv, device(), mode="eager")).memory_seconds == pytest.approx(671_744 / 80e9)  # fp32 has no tensor cores here
+
+    def took(graph: Graph, nbytes: int, turned: int = 0, **way: Any) -> bool:
+        waited = 100e-9 * nbytes / 65_536  # each byte keeps one of the results waiting
+        return only(on(graph, device(), **way)).memory_seconds == pytest.approx((nbytes + turned) / 80e9 + waited)
+
+    assert took(conv, 335_872, 524_288, precision="fp16", mode="eager")
+    assert took(conv, 335_872, precision="fp16", mode="eager", layout="nhwc")
+    assert took(conv, 335_872, precision="fp16", mode="engine")
+    assert took(conv, 671_744, mode="eager")  # fp32 has no tensor cores here
     pointwise = traced(torch.nn.Conv2d(64, 64, 1, bias=False), (1, 64, 32, 32))  # multiplies its maps where they lie
-    assert only(on(pointwise, device(), precision="fp16", mode="eager")).memory_seconds == pytest.approx(270_336 / 80e9)
+    assert took(pointwise, 270_336, precision="fp16", mode="eager")
 
 
 # --- fill --------------------------------------------------------------------------------------------------------------
@@ -212,10 +218,10 @@ def test_a_product_of_2048_results_for_each_unit_fills_half_of_it(rows: int, col
 
 
 def test_occupancy_is_the_time_that_idle_units_cost() -> None:
-    product = traced(functional.linear, (64, 32768), weights=[(320, 32768)])  # 1.342 GFLOP at 0.5 TFLOP/s; 52.6 MB take 0.66 ms
+    product = traced(functional.linear, (64, 512), weights=[(320, 512)])  # 20.97 MFLOP at 0.5 TFLOP/s
     kernel = only(on(product, device(memory=(level("dram", 8e9, 1e15, 1e15),))))
-    assert kernel.compute_seconds == pytest.approx(2.684354560e-3)
-    assert kernel.occupancy_seconds == pytest.approx(2.684354560e-3)
+    assert kernel.compute_seconds == pytest.approx(41.94304e-6)
+    assert kernel.occupancy_seconds == pytest.approx(41.94304e-6, rel=1e-4)
 
 
 def test_elementwise_kernels_fill_every_unit() -> None:

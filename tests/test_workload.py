@@ -96,6 +96,8 @@ KERNELS: dict[str, tuple[nn.Module | Callable[..., Any], tuple[tuple[int, ...], 
     "grouped 3x3": (conv(8, 16, groups=2), (IMAGE,), "grouped"),
     "grouped 1x1 of stride 2": (conv(8, 16, 1, groups=4, stride=2), (IMAGE,), "grouped"),
     "linear": (nn.Linear(8, 16), ((4, 8),), "linear"),
+    "16x16 over the whole image": (nn.Conv2d(8, 16, 16), (IMAGE,), "linear"),
+    "1x1 over one pixel": (conv(8, 16, 1), ((2, 8, 1, 1),), "pointwise"),
     "product of two activations": (torch.matmul, ((2, 4, 8), (2, 8, 6)), "matmul"),
     "attention": (functional.scaled_dot_product_attention, ((2, 4, 16, 8),) * 3, "attention"),
     "batch norm": (nn.BatchNorm2d(8), (IMAGE,), "batch norm"),
@@ -498,9 +500,56 @@ def test_a_warp_shares_the_sums_of_a_product_with_a_vector(mode: Mode, kind: Dev
     assert (one, two) == (threads * 16 / 10, 2 * 16 / 10)
     (short,) = row(asked(conv(8, 16, 1), (1, 8, 1, 1), mode=mode, on=on).outputs)
     assert short == min(threads, 8) * 16 / 10  # no more threads than products
-    whole = nn.Conv2d(64, 16, 7, bias=False)  # a classifier that reads its map through one window
-    assert row(asked(whole, (1, 64, 7, 7), mode=mode, on=on).outputs)[0] == threads * 16 / 10
-    assert row(asked(whole, (1, 64, 8, 7), mode=mode, on=on).outputs)[0] == 2 * 16 / 10
+    whole = nn.Conv2d(8, 16, 7, bias=False)  # a classifier that reads its map through one window
+    assert row(asked(whole, (1, 8, 7, 7), mode=mode, on=on).outputs)[0] == threads * 16 / 10
+    assert row(asked(whole, (1, 8, 8, 7), mode=mode, on=on).outputs)[0] == 2 * 16 / 10
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled", "engine"])
+def test_blocks_share_the_long_sums_of_linear_layers(mode: Mode) -> None:
+    def filling(model: nn.Module | Callable[..., Any], *inputs: tuple[int, ...], kind: DeviceKind = "gpu") -> float:
+        return row(asked(model, *inputs, mode=mode, on=device(kind=kind)).outputs)[0] * 10
+
+    assert [filling(nn.Linear(depth, 16), (4, depth)) for depth in (256, 1024, 2048, 8192)] == [64, 64, 128, 512]
+    assert filling(torch.matmul, (2, 4, 4096), (2, 4096, 16)) == 4 * 128
+    assert filling(nn.Conv2d(64, 16, 8), (4, 64, 8, 8)) == 256  # its window is its whole map
+    assert filling(nn.Conv2d(64, 16, 8), (4, 64, 9, 8)) == 2 * 64
+    assert filling(conv(512, 16), (4, 512, 1, 2)) == 2 * 64
+    assert filling(nn.Linear(4096, 16), (4, 4096), kind="cpu") == 64
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled", "engine"])
+def test_a_step_of_a_matrix_engine_takes_twice_as_many_numbers_of_8_bits(mode: Mode) -> None:
+    twice = device(engines=(VECTOR, HALF, MATRIX, engine("matrix", "int8", 16e12, 8e12)))
+    half, byte = (asked(conv(8, 16), IMAGE, precision=precision, mode=mode, on=twice) for precision in ("fp16", "int8"))
+    assert row(byte.matrix)[0] == row(half.matrix)[0] / 2
+    assert row(byte.outputs)[0] == row(half.outputs)[0]  # as many hide what each step waits for
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled", "engine"])
+def test_few_results_have_few_bytes_in_flight(mode: Mode) -> None:
+    def waited(model: nn.Module, *inputs: tuple[int, ...], on: Hardware | None = None) -> float:
+        return row(asked(model, *inputs, mode=mode, on=on).latency)[0]
+
+    wide = nn.Linear(512, 64, bias=False)
+    assert waited(wide, (128, 512)) == pytest.approx(100e-9 * 4 * (128 * 512 + 64 * 512 + 128 * 64) / (128 * 64))  # bytes for 8,192 results
+    assert waited(wide, (128, 512), on=device(memory=(level("dram", 8e9, 400e9, 320e9),))) == waited(wide, (128, 512))
+    assert waited(wide, (12_800, 512)) == pytest.approx(waited(wide, (128_000, 512)), rel=0.01), "as many bytes for each result"
+    assert waited(wide, (4, 512)) == pytest.approx(100e-9 * 4 * (4 * 512 + 64 * 512 + 4 * 64) / 4096), "a block reads as much for 256"
+    assert waited(conv(8, 8, groups=8), (4, 8, 16, 16)) == pytest.approx(100e-9 * 4 * (2 * 8192 + 72) / 8192)
+    grouped = waited(conv(16, 16, groups=2), (2, 16, 16, 16))
+    assert grouped == pytest.approx(100e-9 * 4 * (2 * 8192 + 16 * 72) / 8192), "for the results of all groups"
+    assert waited(wide, (1, 512)) == waited(conv(8, 1, 1), IMAGE) == 0, "a vector is multiplied as elementwise kernels read"
+    assert waited(nn.ReLU(), IMAGE) == 0
+    assert waited(wide, (128, 512), on=device(kind="cpu")) == 0
+
+
+def test_what_a_cache_holds_is_not_waited_for() -> None:
+    cached = device(memory=(DRAM, L2))
+    three = nn.Sequential(*(conv(8, 8, 1) for _ in range(3)))  # the one in the middle finds what the first left, and the last what it left
+    first, held, last = row(asked(three, IMAGE, on=cached, mode="engine").latency)
+    assert held < 0.1 * min(first, last)
+    assert row(asked(three, IMAGE, mode="engine").latency)[1] > 10 * held
 
 
 @pytest.mark.parametrize("mode", ["eager", "compiled", "engine"])

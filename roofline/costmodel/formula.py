@@ -54,7 +54,7 @@ def parts(ask: Any, e: Efficiency, xp: Any) -> Parts:
     outputs = ask.outputs + _TINY
     return Parts(
         compute=xp.where(ask.shared, products + other, xp.maximum(products, other)),
-        memory=e.crowd * xp.maximum(ask.dram, ask.cache / e.cache) / e.memory,
+        memory=e.crowd * xp.maximum(ask.dram, ask.cache / e.cache) / e.memory + ask.latency,
         passes=e.crowd * (ask.bias / e.bias + ask.transpose / e.transpose + ask.packed / e.packing) + ask.fresh / e.fresh,
         fill=outputs / (outputs + e.outputs),
         matrix=products,

@@ -2,8 +2,9 @@
 
 For every kernel `seconds = |compute / fill, memory| + passes + overhead`, the bars being a norm between maximum and sum.
 Compute is the slower of the matrix and the vector engine (their sum where one engine does both); memory is the slowest
-level that the bytes pass; fill is the share of the chip that the kernel's results occupy; passes are those that a library
-runs as kernels of their own; overhead is the launch, and in eager mode on a GPU the wait for the host.
+level that the bytes pass, and what few results wait for DRAM; fill is the share of the chip that the kernel's results
+occupy; passes are those that a library runs as kernels of their own; overhead is the launch, and in eager mode on a GPU the
+wait for the host.
 """
 
 from dataclasses import dataclass, fields

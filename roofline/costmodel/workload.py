@@ -10,15 +10,40 @@ from roofline.costmodel.columns import Floats, Ints
 from roofline.costmodel.demand import Bools, Demand
 from roofline.costmodel.fleet import Fleet, engine_seconds, level_seconds, product_rate, slowest
 from roofline.costmodel.formula import Efficiency
+from roofline.units import BITS
 
 _FILLING = {kind: np.array([name in names for name in CLASSES]) for kind, names in FILLING.items()}
 _GROUPED = CLASSES.index("grouped")
+_SPLIT = np.array([name in ("linear", "matmul") for name in CLASSES])
 
 LANES = 32
 """Threads of a warp, as CUDA has them: they share a sum where a kernel multiplies a vector, which has too few results for all threads."""
 
+SPLIT = 1024
+"""Terms of its sum after which a result of a linear layer gets another block: few results fill a GPU if their sums are long.
+
+Chosen by this project among 128 to 2,048 by 360 published timings of products timed alone on a T4 and V100s (DeepBench, NeuSight;
+2026-11-23), which no fit saw: the logarithms of measured over predicted spread by 0.45 without, by 0.24 at 1,024 and 2,048, and by 0.29
+at 128 (standard deviation around the median of each table).
+"""
+
+LATENCY = 100e-9
+"""Seconds for which a byte from DRAM keeps one result of a product waiting on a GPU: about 600 ns until it comes, over 6 bytes in flight
+for each result (Little's law, with both assumed).
+
+Chosen by this project among 0, 50, 75, 100, 125, 150 and 200 ns by what fits to published timings of engines on a T4, V100 and A100 predict
+of the one that they did not see (2026-11-23): off by 12.0, 11.7, 11.5, 11.5, 11.6, 11.8 and 12.2 % (mean).
+"""
+
+TILE = 4096
+"""Results that a block of threads computes, 64 x 64 being common: it reads as much ahead where fewer are wanted."""
+
 PACE = 1e12
-"""FLOP/s of the matrix engines of one multiprocessor, about those of a V100, at which a Shape gives sides at half efficiency."""
+"""FLOP/s in 16 bits of the matrix engines of one multiprocessor, about those of a V100, at which a Shape gives sides at half efficiency.
+
+An instruction of a matrix engine takes as many bytes of each row whatever their type, and so twice as many numbers of 8 bits (PTX ISA,
+`mma`: m16n8k16 in fp16, m16n8k32 in int8; recalled): what a sum waits for at each step, it waits for half as often.
+"""
 
 STEP = 263e-9
 """Seconds in which a thread of PyTorch's `upsample_bilinear2d` takes a pixel of one more image or channel: it waits for memory.
@@ -42,13 +67,14 @@ class Workload:
     """What each kernel asks of each device: arrays that broadcast to (devices, batches, kernels).
 
     *matrix* and *vector* are seconds of its FLOPs at the ceilings of the engines, *dram* and *cache* seconds of its bytes at the
-    copy bandwidths, in the slowest cache of a GPU and in all of a CPU; *bias* and *transpose* seconds of passes that run as kernels
-    of their own, *fresh* bytes of memory that the system must clear first, *packed* bytes of weights that are laid out anew.
+    copy bandwidths, in the slowest cache of a GPU and in all of a CPU, *latency* seconds in which products with few results wait for
+    DRAM beside that; *bias* and *transpose* seconds of passes that run as kernels of their own, *fresh* bytes of memory that the system
+    must clear first, *packed* bytes of weights that are laid out anew.
     *on_matrix* tells whether products use a matrix engine, *misaligned* whether their channels do not suit it. *depth* and
     *columns* are the inner and outer sides of the product, *pace* tells how many times faster than PACE its engine is, where what a
     small side loses takes as long on any. *outputs* are its results, or those of one of its groups, for each unit of the device,
     and on a matrix engine for each PACE of its speed: what hides the same delays must grow with the speed (Little's law). Results
-    of which a warp computes each count LANES times. *huge* tells of images that are slow for their size, *chain* is
+    whose sum several threads or blocks share count as often. *huge* tells of images that are slow for their size, *chain* is
     seconds that no kernel can be faster than, as a thread or a multiprocessor has so many results to compute in turn, *launches* counts the
     kernels the device starts, *others* the cores beside the first (0 on a GPU).
     """
@@ -61,6 +87,7 @@ class Workload:
     misaligned: Bools
     dram: Floats
     cache: Floats
+    latency: Floats
     bias: Floats
     transpose: Floats
     fresh: Floats
@@ -85,7 +112,8 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
     eager_gpu = on_gpu and fleet.mode == "eager"
     own_bias = asked.biased if eager_gpu else np.zeros_like(asked.biased)
     launches: Floats = np.minimum(asked.ops, 1) * np.where(own_bias, 2.0, 1.0)
-    pace = np.where(on_matrix, product_rate(asked, fleet) / fleet.units / PACE, 1.0) if on_gpu else np.ones((1, 1, 1))
+    pace = np.where(on_matrix, product_rate(asked, fleet) * _width(asked) / fleet.units / PACE, 1.0) if on_gpu else np.ones((1, 1, 1))
+    side_by_side = asked.results * _shares(asked, fleet)
     return Workload(
         klass=asked.klass,
         matrix=matrix,
@@ -95,6 +123,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         misaligned=on_matrix & (asked.misaligned | (asked.ragged & eager_gpu)),
         dram=dram,
         cache=slowest(caches) if on_gpu else sum(caches, nothing),  # a core waits for one after another: the ECM model
+        latency=_waited(asked, through[0], side_by_side) if on_gpu else nothing,
         bias=2 * asked.output_bytes * own_bias / copy if own_bias.any() else nothing,
         transpose=2 * _transposed(asked, on_matrix, fleet) / copy,
         fresh=nothing if on_gpu else asked.fresh,
@@ -102,7 +131,7 @@ def describe(asked: Demand, through: Sequence[Floats], fleet: Fleet) -> Workload
         depth=asked.depth,
         columns=asked.columns,
         pace=pace if _fixed_tiles(fleet) else np.ones((1, 1, 1)),
-        outputs=asked.results * _lanes(asked, fleet) / fleet.units / pace,
+        outputs=side_by_side / fleet.units / pace,
         huge=asked.huge & eager_gpu,
         chain=np.maximum(STEP * asked.steps, BLOCK * asked.normed / fleet.units) if eager_gpu else nothing,
         launches=np.where(on_matrix, launches, launches * asked.groups) if _by_group(fleet) else launches,
@@ -133,14 +162,31 @@ def _fixed_tiles(fleet: Fleet) -> bool:
     return fleet.kind == "gpu" and fleet.mode in ("eager", "compiled")
 
 
-def _lanes(asked: Demand, fleet: Fleet) -> Floats | float:
-    """Threads that share the sum of each result: LANES where an engine on a GPU multiplies one vector, and has as much to add up.
+def _width(asked: Demand) -> Floats:
+    """Bits of what each product multiplies, in units of 16."""
+    return np.array([BITS[t] / 16 for t in asked.matrix_types])[asked.matrix_code]
 
-    Tables of TensorRT on a T4 and a V100 say so: had each result one thread, networks with squeeze-excites would take longer at batch 1
-    than they do, and not at batch 4 or 8.
+
+def _waited(asked: Demand, from_dram: Floats, side_by_side: Floats) -> Floats:
+    """Seconds that products wait for DRAM beside what its bandwidth takes, as few results have few bytes in flight.
+
+    A product with a vector reads its matrix as elementwise kernels do, with all threads.
     """
-    tuned = fleet.kind == "gpu" and fleet.mode in ("engine", "ideal")
-    return np.where(asked.vectors, np.clip(asked.depth, 1, LANES), 1.0) if tuned and asked.vectors.any() else 1.0
+    reading = np.maximum(side_by_side * asked.groups, TILE)
+    return np.where(_FILLING["gpu"][asked.klass] & ~asked.vectors, LATENCY * from_dram / reading, 0.0)
+
+
+def _shares(asked: Demand, fleet: Fleet) -> Floats | float:
+    """How many share the sum of each result on a GPU: blocks, one for SPLIT terms of a linear layer, or LANES of a vector in an engine.
+
+    Tables of TensorRT on a T4 and a V100 tell of lanes: had each result one thread, networks with squeeze-excites would take longer at
+    batch 1 than they do, and not at batch 4 or 8.
+    """
+    if fleet.kind == "cpu":
+        return 1.0
+    blocks = np.where(_SPLIT[asked.klass], np.maximum(asked.depth / SPLIT, 1.0), 1.0)
+    lanes = np.where(asked.vectors, np.clip(asked.depth, 1, LANES), 1.0) if fleet.mode in ("engine", "ideal") else 1.0
+    return np.maximum(blocks, lanes)
 
 
 def _by_group(fleet: Fleet) -> bool:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from roofline.tracing.source import Model
 
 RATIO_SPREAD: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
-    "precision": ((0.77, 1.23), (0.83, 1.32)),
-    "mode": ((0.91, 1.08), (0.84, 1.11)),
+    "precision": ((0.78, 1.24), (0.86, 1.33)),
+    "mode": ((0.91, 1.09), (0.84, 1.09)),
     "layout": ((0.95, 1.04), (0.92, 1.03)),
-    "batch": ((0.88, 1.21), (0.82, 1.19)),
-    "graph": ((0.92, 1.09), (0.90, 1.11)),
+    "batch": ((0.89, 1.20), (0.82, 1.19)),
+    "graph": ((0.91, 1.09), (0.90, 1.10)),
 }
 """10th and 90th percentile of measured over predicted ratios of two times on one device, by what differs between the two.
 

@@ -36,7 +36,7 @@ def plain(calibration: Calibration) -> dict[str, Any]:
         "devices": list(c.devices), "kind": c.kind, "architecture": c.architecture, "segment": c.segment, "mode": c.mode,
         "layout": c.layout, "precisions": list(c.precisions), "samples": c.samples, "data": c.data, "date": c.date,
         "spread": {"networks": list(c.spread), "devices": list(c.elsewhere), "kernels": list(c.per_kernel)},
-        "launch_us": c.launch and c.launch * 1e6, "call_us": c.call * 1e6 or None,
+        "launch_us": c.launch and c.launch * 1e6, "clock_ghz": c.clock and c.clock / 1e9, "call_us": c.call * 1e6 or None,
         "host_op_us": c.host_op and c.host_op * 1e6, "host": dict(c.host),
         "cache": c.cache, "bias": c.bias, "transpose": c.transpose, "huge": c.huge, "serial": c.serial,
         "fresh_gbps_per_core": c.fresh and c.fresh / 1e9, "packing_gbps_per_core": c.packing and c.packing / 1e9,

@@ -231,6 +231,7 @@ class CalibrationEntry(Entry):
     date: str
     spread: SpreadEntry
     launch_us: Positive | None = None
+    clock_ghz: Positive | None = None
     call_us: Positive | None = None
     host_op_us: Positive | None = None
     host: dict[HostKind, Share] = {}
@@ -250,8 +251,8 @@ class CalibrationEntry(Entry):
     def calibration(self) -> Calibration:
         """Convert to base units."""
         converted = {
-            "spread", "launch_us", "call_us", "host_op_us", "fresh_gbps_per_core", "packing_gbps_per_core", "on_vector", "on_matrix",
-            "devices", "precisions",
+            "spread", "launch_us", "clock_ghz", "call_us", "host_op_us", "fresh_gbps_per_core", "packing_gbps_per_core", "on_vector",
+            "on_matrix", "devices", "precisions",
         }  # fmt: skip
         plain: dict[str, Any] = self.model_dump(exclude=converted)
         return Calibration(
@@ -261,6 +262,7 @@ class CalibrationEntry(Entry):
             on_vector=Shape(**self.on_vector.model_dump()),
             on_matrix=Shape(**self.on_matrix.model_dump()),
             launch=self.launch_us * 1e-6 if self.launch_us else None,
+            clock=self.clock_ghz * 1e9 if self.clock_ghz else None,
             call=self.call_us * 1e-6 if self.call_us else 0.0,
             host_op=self.host_op_us * 1e-6 if self.host_op_us else None,
             fresh=self.fresh_gbps_per_core * 1e9 if self.fresh_gbps_per_core else None,
