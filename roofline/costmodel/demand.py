@@ -174,7 +174,7 @@ def classify(columns: Columns) -> Ints:
 
     name("conv", taps != 9, "conv wide")
     name("conv", strided, "conv strided")
-    name("conv", columns.rows[0] == columns.batches[0], "linear")  # its window is its whole map
+    name("conv", columns.rows[0] == columns.batches[0], "linear")  # one window an image, mostly all of it
     name("pointwise conv", strided, "pointwise strided")
     name("depthwise conv", taps > 9, "depthwise 5")
     name("depthwise conv", taps > 25, "depthwise 7")

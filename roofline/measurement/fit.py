@@ -84,6 +84,10 @@ _SCALARS = {
     "transpose": (0.8, 0.4), "huge": (0.3, 0.7), "fresh": (1.0, 0.5), "packing": (1.0, 0.5),
     "serial": (0.01, 1.0),
 }  # fmt: skip
+"""Sizes at half efficiency, shares and rates, each with the spread of its logarithm.
+
+Those of *matrix_depth* and *matrix_columns* were 0.7; with 0.5, fits without a T4, V100 or A100 predicted engines on it to 11.8 % in place
+of 12.0 %, and networks left out to 9.7 in place of 9.5 % (means; 2026-11-23)."""
 _CPU_SCALARS = {"cache": (1.0, 0.5), "transpose": (0.5, 0.4), "serial": (0.025, 1.0)}
 """Fits of 2026-11-22 found *transpose* at 0.56 on an i9-10940X and at 0.37 on an EPYC, *serial* at 0.026 on AWS c5 of 4 to 36 cores and
 at 0.022 on the i9; two cores cannot tell."""
