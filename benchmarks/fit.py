@@ -43,6 +43,15 @@ LEFT_OUT = HERE / "results" / "left_out.csv"
 FOLDS = 10
 SIZES = {"c5.2xlarge": "xeon-8124m", "c5.4xlarge": "xeon-8124m", "c5.18xlarge": "xeon-8124m"}
 """Devices that are sizes of one processor, and share its parameters."""
+RELEASED = {
+    "timm-rtx3090-eager-nchw": 2024, "timm-rtx3090-eager-nhwc": 2024, "timm-rtx4090-eager-nchw": 2025, "timm-rtx4090-eager-nhwc": 2024,
+    "timm-rtx4090-compiled": 2025, "nvidia-v100-eager": 2021, "nvidia-t4-eager": 2021, "paddleclas-v100-engine": 2021,
+    "paddle-t4-engine": 2021, "supergradients-t4-engine": 2022, "automl-v100-engine": 2021, "kecam-t4-engine": 2023,
+    "ultralytics-t4-engine": 2024, "ultralytics-a100-engine": 2023,
+}  # fmt: skip
+"""Years in which the libraries came out that tables of GPUs timed: PyTorch 2.4 (timm names its files so, recalled), a later one where networks
+of 2025 are in the table, and 1.9 (container 21.03); TensorRT 8.0, 8.4 (guess), 8.6 (the first for CUDA 12.0, recalled) and 10."""
+
 ALL_SIZES = ("xeon-8124m", "c5.xlarge", "c5.2xlarge", "c5.4xlarge", "c5.9xlarge", "c5.18xlarge")
 
 
@@ -149,8 +158,16 @@ def _about(run: Run, timings: Sequence[Published]) -> dict[str, object]:
     devices = ALL_SIZES if run.device == "xeon-8124m" else (run.device,)
     precisions = tuple(sorted({timing.precision for timing in timings}))
     clock = load_hardware(run.device).clock if run.kind == "gpu" else None
+    years = Counter(RELEASED.get(timing.dataset, 0) for timing in timings)
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {"devices": devices, "precisions": precisions, "data": data, "date": date, "clock": clock}
+    return {
+        "devices": devices,
+        "precisions": precisions,
+        "data": data,
+        "date": date,
+        "clock": clock,
+        "released": max(years, key=lambda year: years[year], default=0),
+    }
 
 
 def beside(items: Sequence[Item]) -> list[Run]:

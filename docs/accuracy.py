@@ -569,8 +569,8 @@ SUSPECTS = (
     ),
     Suspect(
         "Networks with squeeze-excite in TensorRT on the T4, with the T4 never measured",
-        "The other small networks in engines come from TensorRT 8.0 on a V100, where a kernel takes longer to start; the T4's were made by "
-        "a later one, which may join more of their small kernels.",
+        "Most other small networks in engines come from TensorRT 8.0 on a V100; the T4's were made by a later one, which may join more of "
+        "their small kernels. How long a kernel takes to start is lent by later releases alone, on an A100.",
         Pick(("kecam-*",), models=("tf_efficientnet_b[0-4]", "tf_mobilenetv3*", "mobilenetv3*", "tinynet*", "fbnetv3*")),
         ("ResNets", Pick(("kecam-*",), models=("resnet*", "resnext*"))),
         fast=False,
@@ -578,9 +578,7 @@ SUSPECTS = (
     ),
     Suspect(
         "EfficientNets under torch.compile on the RTX 4090, with the RTX 4090 never measured",
-        "Nobody timed torch.compile on another GPU, so what it generates is taken to read as fast as elementwise kernels do. The mean over "
-        "an image that each squeeze-excite takes reaches a quarter of that, as the fit to the RTX 4090 itself finds: with that alone, "
-        "EfficientNet-B0 at batch 1024 would be predicted at 0.99 of the measured time, in place of 0.85.",
+        "Nobody timed torch.compile on another GPU, so what it generates is taken to read as fast as elementwise kernels do.",
         Pick(("timm-rtx4090-compiled",), models=("efficientnet_b*", "tf_efficientnet_b*")),
         ("in eager mode", Pick(("timm-rtx4090-eager-nhwc",), models=("efficientnet_b*", "tf_efficientnet_b*"))),
         guess=False,

@@ -53,6 +53,7 @@ MEASURED = Calibration(
     samples=123,
     data="a table",
     date="2026-11-21",
+    released=2024,
 )
 
 

@@ -117,30 +117,6 @@ def test_a_value_that_two_kernels_read_is_written_once() -> None:
     assert cost([graph.ops[i] for i in graph.kernels[0]], graph).write_bytes == 72 + 72  # the sum and its relu, 18 elements each
 
 
-def test_a_cheap_activation_is_computed_in_each_generated_kernel_that_reads_it() -> None:
-    def normalised(act: nn.Module) -> Graph:
-        linear = nn.Linear(8, 8)
-
-        def run(x: torch.Tensor) -> torch.Tensor:
-            y = act(linear(x))
-            return y * y.norm(dim=(1, 2), keepdim=True)
-
-        return fuse_compiled(traced(run, (2, 4, 4, 8)), recompute=True)
-
-    twice, once = normalised(nn.GELU()), normalised(nn.SiLU())
-    assert kernels(twice) == [["linear"], ["gelu", "linalg_vector_norm"], ["gelu", "mul"]]
-    assert kernels(once) == [["linear"], ["silu"], ["linalg_vector_norm"], ["mul"]]
-    activation = 2 * 4 * 4 * 8 * 4
-    assert cost([twice.ops[i] for i in twice.kernels[-2]], twice).write_bytes == 2 * 8 * 4, "the norm alone is written"
-    assert moved(once) - moved(twice) == 2 * activation, "one is not written, nor read by a kernel of its own"
-
-
-def test_an_activation_that_a_library_reads_is_computed_once() -> None:
-    weight = torch.empty(8, 8, device="meta")
-    graph = fuse_compiled(traced(lambda x: (lambda y: (y @ weight, y.sum(1), y * 2))(nn.functional.gelu(x)), (2, 4, 8)), recompute=True)
-    assert sum(names.count("gelu") for names in kernels(graph)) == 1
-
-
 # --- engine --------------------------------------------------------------------------------------------------------------------
 
 

@@ -125,6 +125,20 @@ def test_what_serves_data_centres_borrows_from_its_like() -> None:
     assert found.cache == pytest.approx(4 ** (1 / 3))  # distances of 1 and 2: weights of a half and a quarter
 
 
+def test_two_years_between_releases_are_as_far_as_a_generation() -> None:
+    older, newer = of(gpu("a10", "ampere"), cache=1.0, released=2021), of(T4, cache=4.0, released=2023)
+    assert calibration_for(NEW, "eager", "nchw", [older, newer]).cache == pytest.approx(2.0)  # 0 + 1 generations, and 1 + 0
+    unknown = replace(older, released=0)
+    assert calibration_for(NEW, "eager", "nchw", [unknown, newer]).cache == pytest.approx(4 ** (1 / 3)), "nothing is known of its age"
+
+
+def test_a_kernel_starts_as_in_the_newest_release() -> None:
+    older = of(gpu("a10", "ampere"), released=2021, launch=9e-6, clock=1e9)
+    newer, other = (of(gpu(name), released=2023, launch=us * 1e-6, clock=1e9) for name, us in (("t4", 4), ("t4g", 9)))
+    found = calibration_for(replace(NEW, clock=2e9), "eager", "nchw", [older, newer, other])
+    assert found.launch == pytest.approx(3e-6)  # the root of 4 x 9, in as many cycles at twice the clock
+
+
 def test_a_cpu_borrows_from_cpus_of_its_architecture_first() -> None:
     known = [of(cpu("zen", "zen4"), cache=8.0), of(cpu("sky", "skylake"), cache=1.0), of(T4, cache=100.0)]
     found = calibration_for(cpu("new"), "eager", "nchw", known)

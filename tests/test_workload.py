@@ -207,12 +207,11 @@ def test_one_engine_is_shared_where_products_have_no_matrix_engine() -> None:
         ("eager", device(), True, 1),
         ("eager", device(), False, 0),
         ("eager", device(kind="cpu"), True, 0),
-        ("compiled", device(), True, 0),
         ("engine", device(), True, 0),
         ("ideal", device(), True, 0),
     ],
 )
-def test_a_bias_is_a_kernel_of_its_own_only_in_eager_pytorch_on_a_gpu(mode: Mode, on: Hardware, bias: bool, passes: int) -> None:
+def test_a_bias_is_a_pass_of_its_own_only_in_eager_pytorch_on_a_gpu(mode: Mode, on: Hardware, bias: bool, passes: int) -> None:
     workload = asked(conv(8, 16, 1, bias=bias), IMAGE, on=on, mode=mode)
     assert row(workload.bias) == pytest.approx([passes * 2 * 32_768 / 80e9])  # reads and writes 8,192 results
     assert row(workload.launches) == [1 + passes]

@@ -15,6 +15,9 @@ GENERATIONS = ("pascal", "volta", "turing", "ampere", "ada", "blackwell")
 SEGMENT_DISTANCE = 2.0
 """Generations by which a card for data centres and one for consumers or workstations of the same generation differ."""
 
+YEAR_DISTANCE = 0.5
+"""Generations that a year between releases of libraries stands for: NVIDIA brings a new generation of GPUs about every two years."""
+
 NEAREST_DISTANCE = 1.0
 """Distance of CPUs of different architectures: nothing orders them."""
 
@@ -48,10 +51,11 @@ def calibration_for(hardware: Hardware, mode: Mode, layout: Layout, known: Seque
     """Return the parameters for *hardware* in *mode* and *layout*, out of those *known* (by default the published ones).
 
     Its own come first, those of its profile before the known ones. A device never measured so takes the geometric mean of
-    all devices of its kind that were, each weighted by `2 ** -distance`; *relatives* then names them, nearest first. On GPUs
-    that holds for the cycles in which a kernel starts and ends, too, in whatever mode they were found. What an op costs a host is not
-    borrowed. Nobody measures `ideal`: it takes the parameters of `engine`; a mode in which no relative was measured those of the
-    next in FALLBACK, on a GPU `compiled` those of `eager` as COMPILED and `_generated` tell. Without any, efficiencies are 1.
+    all devices of its kind that were, each weighted by `2 ** -distance`, older releases of libraries less; *relatives* then names them,
+    nearest first. On GPUs that holds for the cycles in which a kernel starts and ends, too, in whatever mode they were found, but those
+    come from the newest release alone. What an op costs a host is not borrowed. Nobody measures `ideal`: it takes the parameters of
+    `engine`; a mode in which no relative was measured those of the next in FALLBACK, on a GPU `compiled` those of `eager` as COMPILED
+    and `_generated` tell. Without any, efficiencies are 1.
     """
     kin = Kin(hardware.id, hardware.kind, hardware.architecture, hardware.segment, hardware.clock)
     if known is None and not hardware.calibrations:
@@ -73,14 +77,17 @@ def _choose(kin: Kin, mode: Mode, layout: Layout, own: Sequence[Calibration], kn
         pool = [c for c in known if c.kind == kin.kind and c.measured and _fits(c, wanted, lies)]
         if compiling:
             mine, pool = [_generated(c) for c in mine], [_generated(c) for c in pool]
-        pairs = sorted(((c, 2.0 ** -distance(c, kin)) for c in pool), key=lambda pair: -pair[1])
+        newest = max((c.released for c in pool), default=0)
+        pairs = sorted(((c, 2.0 ** -(distance(c, kin) + _age(c, newest))) for c in pool), key=lambda pair: -pair[1])
         if mine and wanted == FALLBACK[mode][0]:
             return replace(mine[0], mode=mode)
         if mine:
             return _elsewhere(mine[0], mode, mine[0].devices[:1], kin)
         if pool:
             names = tuple(dict.fromkeys(c.devices[0] if c.devices else c.architecture for c, _ in pairs))
-            return replace(_elsewhere(blend(pairs), mode, names, kin), samples=sum(c.samples for c in pool))
+            started = blend([pair for pair in pairs if not _age(pair[0], newest)])
+            blended = replace(blend(pairs), launch=started.launch, clock=started.clock)
+            return replace(_elsewhere(blended, mode, names, kin), samples=sum(c.samples for c in pool))
     return neutral(mode)
 
 
@@ -121,6 +128,11 @@ def distance(calibration: Calibration, kin: Kin) -> float:
         return NEAREST_DISTANCE * (calibration.architecture != kin.architecture)
     crossed = (calibration.segment == "datacenter") != (kin.segment == "datacenter")
     return abs(_generation(calibration.architecture) - _generation(kin.architecture)) + SEGMENT_DISTANCE * crossed
+
+
+def _age(calibration: Calibration, newest: int) -> float:
+    """Count the years by which its libraries are older than the *newest*, as generations; none where they are unknown."""
+    return YEAR_DISTANCE * (newest - calibration.released) if calibration.released else 0.0
 
 
 def _generation(architecture: str) -> int:

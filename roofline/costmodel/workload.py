@@ -147,7 +147,7 @@ def _transposed(asked: Demand, on_matrix: Bools, fleet: Fleet) -> Floats:
     On a GPU, eager PyTorch does so with images in nchw, for matrix engines. On a CPU, oneDNN does so in code that torch.compile made,
     with an image whose layout it does not see; that image was copied to plain layout before, and what reads the result turns it back.
     """
-    if fleet.kind == "gpu" and fleet.mode == "eager":
+    if fleet.kind == "gpu" and fleet.mode in ("eager", "compiled"):
         return (asked.read_bytes + asked.output_bytes) * (on_matrix & asked.reordered)
     if fleet.kind == "cpu" and fleet.mode == "compiled" and asked.unseen.any():
         return 2 * (asked.read_bytes + asked.output_bytes) * asked.unseen

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RATIO_SPREAD: Mapping[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "precision": ((0.78, 1.24), (0.86, 1.33)),
-    "mode": ((0.91, 1.09), (0.84, 1.09)),
+    "mode": ((0.93, 1.05), (0.89, 1.05)),
     "layout": ((0.95, 1.04), (0.92, 1.03)),
     "batch": ((0.89, 1.20), (0.82, 1.19)),
     "graph": ((0.91, 1.09), (0.90, 1.10)),

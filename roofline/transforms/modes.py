@@ -7,6 +7,7 @@ from roofline.errors import UnknownNameError
 from roofline.graph import Graph, is_step
 from roofline.transforms.compiler import fuse_compiled
 from roofline.transforms.fusion import fuse_engine, fuse_ideal
+from roofline.transforms.inductor import fuse_generated, prefers_channels_last
 from roofline.transforms.ordering import in_channels_last, with_copies
 from roofline.transforms.step import execute_step
 
@@ -52,16 +53,19 @@ def execute(graph: Graph, mode: Mode, capacity: float, layout: Layout | None = N
     """Group the ops of *graph* into the kernels that *mode* runs.
 
     `eager` runs one kernel per op (or the kernels a what-if has merged already), and on a GPU, where *layout* tells how images
-    enter, one for each copy that an op makes of what it cannot read as it lies; `compiled` fuses pointwise chains;
+    enter, one for each copy that an op makes of what it cannot read as it lies; `compiled` fuses pointwise chains, on a GPU as Inductor
+    does, which chooses an order of its own;
     `engine` folds batch norms and fuses what follows a product; `ideal` fuses depth first while what a chain keeps in
     flight fits in *capacity* bytes of on-chip memory. A training step is run by the first two only, and
     taken to copy nothing for the order of its images.
     """
+    last = layout == "nhwc" or (layout is not None and mode == "compiled" and prefers_channels_last(graph))
     if is_step(graph):
         step = execute_step(graph, mode)
-        return in_channels_last(step) if layout == "nhwc" else step
+        return in_channels_last(step) if last else step
     if mode == "compiled":
-        return fuse_compiled(graph, recompute=layout is not None)
+        fused = fuse_compiled(graph) if layout is None else fuse_generated(graph, channels_last=last)
+        return in_channels_last(fused) if last else fused
     if mode == "engine":
         return fuse_engine(graph)
     if mode == "ideal":

@@ -35,6 +35,7 @@ def plain(calibration: Calibration) -> dict[str, Any]:
     described = {
         "devices": list(c.devices), "kind": c.kind, "architecture": c.architecture, "segment": c.segment, "mode": c.mode,
         "layout": c.layout, "precisions": list(c.precisions), "samples": c.samples, "data": c.data, "date": c.date,
+        "released": c.released or None,
         "spread": {"networks": list(c.spread), "devices": list(c.elsewhere), "kernels": list(c.per_kernel)},
         "launch_us": c.launch and c.launch * 1e6, "clock_ghz": c.clock and c.clock / 1e9, "call_us": c.call * 1e6 or None,
         "host_op_us": c.host_op and c.host_op * 1e6, "host": dict(c.host),

@@ -229,6 +229,7 @@ class CalibrationEntry(Entry):
     samples: Annotated[int, Field(ge=0, lt=10**9)]
     data: str
     date: str
+    released: Annotated[int, Field(ge=0, lt=10**4)] = 0
     spread: SpreadEntry
     launch_us: Positive | None = None
     clock_ghz: Positive | None = None
