@@ -152,6 +152,24 @@ def test_a_convolution_of_some_channels_of_a_computed_image_copies_them_first() 
     assert kernels(compiled(halves, channels_last=False))[:2] == [["batch_norm"], ["conv2d"]]
 
 
+def test_two_convolutions_of_the_same_channels_share_a_copy() -> None:
+    norm, a, b = nn.BatchNorm2d(16), nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 1, bias=False)
+    graph = compiled(lambda x: (lambda left: a(left) * b(left))(norm(x)[:, :8]))
+    graph.check()
+    assert kernels(graph) == [["batch_norm"], ["contiguous"], ["conv2d"], ["conv2d"], ["mul"]]
+
+
+def test_what_is_overwritten_in_part_is_read_after_that() -> None:
+    def run(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        z = x * 2
+        z[:, 1:] = y
+        return z.relu()
+
+    graph = fuse_generated(traced(run, (2, 4, 8), (2, 3, 8)), channels_last=True)
+    graph.check()
+    assert kernels(graph) == [["mul"], ["copy"], ["relu"]]
+
+
 def test_kernels_merged_before_stay_merged() -> None:
     graph = to_precision(traced(nn.Sequential(nn.Conv2d(16, 16, 1, bias=False), nn.ReLU(), nn.BatchNorm2d(16)), IMAGE), "fp16")
     merged = Graph(graph.tensors, graph.ops, ((0, 1), (2,)), graph.outputs, graph.batch)

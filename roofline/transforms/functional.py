@@ -109,6 +109,7 @@ class _Program:
 
     def _once(self, op: Op, *, view: bool = False) -> None:
         """Write *op*, unless another computes the same."""
+        op = self._renamed(op)
         key = (op.name, op.inputs, op.roles, repr(sorted(op.attrs.items())), tuple(self.tensors[t].shape for t in op.outputs))
         twin = op if view or op.inplace or not op.inputs else self.first.setdefault(key, op)
         if twin is not op:

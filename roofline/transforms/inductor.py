@@ -136,11 +136,11 @@ class _Lowering:
         return self.graph.is_view(op) and not self.graph.is_gathered(op)
 
     def _attach(self, view: Op) -> None:
-        """Keep a view with the kernel that wrote what it shows; those of weights stay alone."""
-        for t in view.outputs:
-            if t not in self.home and (home := self.home.get(view.inputs[0])) is not None:
-                self.home[t] = home
-                self.kernels[home].ops.add(view.id)
+        """Keep a view with the last kernel that wrote what it shows; those of weights stay alone."""
+        home = max((self.home[t] for t in view.inputs if t in self.home), default=None)
+        if home is not None and view.outputs[0] not in self.home:
+            self.home.update(dict.fromkeys(view.outputs, home))
+            self.kernels[home].ops.add(view.id)
 
     def _is_pointwise(self, op: Op) -> bool:
         if op.inplace or len(op.outputs) != 1:
