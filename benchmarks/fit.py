@@ -49,8 +49,8 @@ RELEASED = {
     "paddle-t4-engine": 2021, "supergradients-t4-engine": 2022, "automl-v100-engine": 2021, "kecam-t4-engine": 2023,
     "ultralytics-t4-engine": 2024, "ultralytics-a100-engine": 2023,
 }  # fmt: skip
-"""Years in which the libraries came out that tables of GPUs timed: PyTorch 2.4 (timm names its files so, recalled), a later one where networks
-of 2025 are in the table, and 1.9 (container 21.03); TensorRT 8.0, 8.4 (guess), 8.6 (the first for CUDA 12.0, recalled) and 10."""
+"""Years in which the libraries came out that tables of GPUs timed: PyTorch 2.4 (timm names its files so, recalled), a later one where
+networks of 2025 are in the table, and 1.9 (container 21.03); TensorRT 8.0, 8.4 (guess), 8.6 (the first for CUDA 12.0, recalled) and 10."""
 
 ALL_SIZES = ("xeon-8124m", "c5.xlarge", "c5.2xlarge", "c5.4xlarge", "c5.9xlarge", "c5.18xlarge")
 

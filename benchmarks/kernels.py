@@ -41,7 +41,7 @@ def generated(model: str, image_size: int, batch: int) -> dict[str, Any]:
     from torch._functorch.aot_autograd import aot_export_module
     from torch._inductor.debug import DebugContext
     from torch._inductor.decomposition import select_decomp_table
-    from torch._inductor.fx_passes import fuse_attention, pad_mm
+    from torch._inductor.fx_passes import fuse_attention, misc_patterns, pad_mm
     from torch._inductor.fx_passes.joint_graph import joint_graph_passes
     from torch._inductor.fx_passes.post_grad import post_grad_passes, view_to_reshape
     from torch._inductor.graph import GraphLowering
@@ -56,7 +56,7 @@ def generated(model: str, image_size: int, batch: int) -> dict[str, Any]:
         program, _ = aot_export_module(network, (image,), trace_joint=False, decompositions=select_decomp_table())
     inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"]
     fuse_attention._sfdp_init = lambda *_: None  # its patterns are made on the device; these networks call the fused kernels
-    pad_mm._pad_mm_init = lambda *_: None  # it times products on the device
+    pad_mm._pad_mm_init = misc_patterns._misc_patterns_init = lambda *_: None  # the former times products on the device
     with _stand_in(), V.set_fake_mode(fake), torch.no_grad():
         joint_graph_passes(program)
         view_to_reshape(program)
@@ -122,6 +122,8 @@ def _stand_in() -> Iterator[None]:
     for name, answer in answers.items():
         setattr(torch.cuda, name, lambda *_, _answer=answer, **__: _answer)
     CudaInterface.get_compute_capability = staticmethod(lambda *_: 89)
+    CudaInterface.get_device_properties = staticmethod(lambda *_: CARD)
+    CudaInterface.current_device = staticmethod(lambda: 0)
     CudaInterface.is_available = staticmethod(lambda: True)
     CudaInterface.Worker.get_device_properties = staticmethod(lambda *_: CARD)
     CudaInterface.Worker.current_device = staticmethod(lambda *_: 0)
