@@ -191,6 +191,13 @@ def test_networks_of_grouped_convolutions_stay_in_plain_order(network: str, last
     assert bool(marked) == last
 
 
+@pytest.mark.parametrize(("network", "last"), [("resnet18", True), ("resnext50_32x4d", False)])
+def test_in_training_one_grouped_convolution_keeps_the_plain_order(network: str, last: bool) -> None:
+    step = trace(network, image_size=64, optimizer="sgd")
+    assert prefers_channels_last(step) == last
+    assert any(op.attrs.get("channels_last") for op in execute(step, "compiled", 0.0, "nchw").ops) == last
+
+
 # --- beside Inductor ---------------------------------------------------------------------------------------------------------
 
 GENERATED = {

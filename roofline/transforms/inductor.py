@@ -23,7 +23,7 @@ REUSED_READS = 4
 MOST_READS = 8
 """Loads above which any expression is written to memory (`realize_acc_reads_threshold`)."""
 
-UNROLLED = 8
+UNROLLED = 7
 """Elements up to which a reduction is written out as a sum of loads (`unroll_reductions_threshold`, less one)."""
 
 MOST_PARTS = 8
