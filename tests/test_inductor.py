@@ -141,6 +141,17 @@ def test_pools_of_small_windows_are_computed_anew_and_those_of_large_ones_writte
     assert sum(names.count("avg_pool2d") for names in kernels(small)) == 2
 
 
+def test_a_pool_that_tells_where_its_maxima_were_is_written_once() -> None:
+    pool, unpool, norm = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2), nn.BatchNorm2d(16)
+
+    def run(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return unpool(norm(y).relu(), pool(x.relu())[1])
+
+    graph = fuse_generated(traced(run, IMAGE, (2, 16, 4, 4)), channels_last=True)
+    graph.check()
+    assert kernels(graph) == [["relu", "max_pool2d_with_indices"], ["batch_norm", "relu"], ["max_unpool2d"]]
+
+
 def test_a_convolution_of_some_channels_of_a_computed_image_copies_them_first() -> None:
     norm, a, b = nn.BatchNorm2d(16), nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 3, padding=1, bias=False)
 
@@ -213,7 +224,7 @@ def test_kernels_move_what_those_of_inductor_move(network: str) -> None:
     graph = execute(to_precision(trace(network), "amp"), "compiled", 0.0, "nchw").with_batch(64)
     found, (count, gigabytes) = generated(graph), GENERATED[network]
     assert sum(cost(ops, graph).bytes for ops in found) / 1e9 == pytest.approx(gigabytes, rel=0.01)
-    assert len(found) == pytest.approx(count, rel=0.35), "casts of small weights are counted apart here"
+    assert len(found) == pytest.approx(count, rel=0.35), "casts of the biases of linear layers are counted apart here"
 
 
 # --- properties --------------------------------------------------------------------------------------------------------------

@@ -237,6 +237,9 @@ class _Lowering:
         if len(read.loads) > 1:
             self.expression(image, written=True)
             read = _load(image)
+        if len(op.outputs) > 1:  # and where each maximum was
+            self._add(op.outputs, Kernel({*read.ops, op.id}, True, 0, largest(op, self.graph)))
+            return
         self._keep(op, Expression((*read.ops, op.id), frozenset((t, i) for t, _ in read.loads for i in range(window(op)))))
 
     def _is_along(self, op: Op) -> bool:
